@@ -1,0 +1,98 @@
+//! How events get their place, travel between nodes, and are kept for those who come back.
+//!
+//! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`], which the hub
+//! implements. `memory` is the default and the reference.
+
+pub mod memory;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use crate::protocol::{Content, Event, EventId, GroupName, IdempotencyKey, Position, Retention, UserId};
+
+/// A future that a broker answers with.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// An event that somebody wants to send.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// To whom.
+    pub group: GroupName,
+    /// What.
+    pub content: Content,
+    /// The user it is from; `None` for the application.
+    pub sender: Option<UserId>,
+    /// Makes a repetition recognisable within [`crate::protocol::limits::KEY_TTL`].
+    pub key: Option<IdempotencyKey>,
+    /// How much of the group's past is kept; `None`: nothing, and events have no offset.
+    pub retention: Option<Retention>,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: EventId,
+    /// The event's position; [`Position::NONE`] if the group keeps no history.
+    pub position: Position,
+    /// How many members on this node it was handed to. For a duplicate: what the first one's receipt said.
+    pub subscribers: usize,
+    /// Nothing was sent: the key was known, and id and position are those of the first publication.
+    pub duplicate: bool,
+}
+
+/// A part of a group's past.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// The events, oldest first, offsets without holes.
+    pub events: Vec<Event>,
+    /// The offset before the oldest event that is still kept: a subscriber at or after it has lost nothing.
+    pub start: u64,
+    /// The group's epoch and its newest offset.
+    pub top: Position,
+}
+
+/// Why a broker can't do it. The caller may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A worker of this node has more undelivered events than it may; nothing was published.
+    #[error("this node is delivering as fast as it can; nothing was published")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// As many groups are remembered as may be.
+    #[error("this node remembers as many groups as it may; nothing was done")]
+    TooManyGroups,
+}
+
+/// Takes events that have their place and brings them to this node's members.
+pub trait Deliver: Send + Sync + 'static {
+    /// Hands an event to every worker that has members of the group, and says to how many members. Events of one group must be given one after
+    /// another, in order.
+    ///
+    /// # Errors
+    /// A worker can't take more; then none has got the event.
+    fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow>;
+}
+
+/// A worker's mailbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+/// Gives events their place and keeps the past.
+///
+/// Delivery: within one group every attached node gets every event once, in the order of offsets (without history: in one order for each publisher).
+pub trait Broker: Send + Sync + 'static {
+    /// Gives the event its place, keeps it if asked to, and brings it to all nodes that are attached.
+    fn publish(&self, publication: Publication) -> Answer<'_, Receipt>;
+
+    /// From now on this node's [`Deliver`] gets the group's events. Answers the position after which it does so: an event up to it may still be
+    /// delivered and has to be skipped.
+    fn attach<'a>(&'a self, group: &'a GroupName, retention: Option<Retention>) -> Answer<'a, Position>;
+
+    /// Undoes one [`Broker::attach`].
+    fn detach(&self, group: &GroupName);
+
+    /// The events after offset `after` up to and with `up_to`, at most `limit` of them, the newest if there are more.
+    fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History>;
+}

@@ -1,0 +1,1 @@
+//! A client of the protocol for the command line, tests and load.

@@ -1,0 +1,159 @@
+//! What is allowed and kept in a group: the first policy whose pattern matches its name.
+//!
+//! Pure look-ups; knows names and nothing else of the house.
+
+use crate::protocol::{GroupName, Retention, UserId};
+
+/// The policies of a server, in order; the first whose pattern matches decides.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    rules: Vec<Policy>,
+    fallback: Policy,
+}
+
+/// What is allowed and kept in the groups that match a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Which groups.
+    pub pattern: Pattern,
+    /// Who may follow.
+    pub subscribe: Who,
+    /// Who of the clients may publish. The application always may.
+    pub publish: Who,
+    /// What is kept for those who come back.
+    pub history: Option<Retention>,
+    /// What happens to a connection that can't keep up.
+    pub slow: SlowConsumer,
+}
+
+/// A set of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Who {
+    /// No client.
+    Nobody,
+    /// Every session.
+    Anyone,
+    /// Sessions that have a user.
+    Authenticated,
+    /// Sessions of the user whose personal group it is.
+    Owner,
+}
+
+/// What happens to a connection whose outbox is over its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// It is closed with a code that says "resume from your position".
+    Disconnect,
+    /// The oldest events that it has not got yet are dropped and a gap tells it.
+    DropOldest,
+}
+
+/// A group name in which `*` stands for any characters, also none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// A pattern; every text is one.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole name fits.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else { return false };
+        let mut last = None;
+        for part in parts {
+            if let Some(middle) = last.replace(part) {
+                match rest.find(middle) {
+                    Some(at) => rest = &rest[at + middle.len()..],
+                    None => return false,
+                }
+            }
+        }
+        match last {
+            None => rest.is_empty(),
+            Some(tail) => rest.ends_with(tail),
+        }
+    }
+}
+
+impl Policies {
+    /// Policies in order of precedence, and the one for all other groups. Personal groups come first of all: only their owner may follow them, no
+    /// client may publish to them.
+    #[must_use]
+    pub fn new(rules: Vec<Policy>, fallback: Policy) -> Self {
+        let personal = Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, ..fallback.clone() };
+        let rules = std::iter::chain([personal], rules).collect();
+        Self { rules, fallback }
+    }
+
+    /// The policy of a group.
+    #[must_use]
+    pub fn of(&self, group: &GroupName) -> &Policy {
+        self.rules.iter().find(|policy| policy.pattern.matches(group.as_str())).unwrap_or(&self.fallback)
+    }
+}
+
+impl Who {
+    /// Whether a session of this user (or an anonymous one) belongs to the set.
+    #[must_use]
+    pub fn includes(self, user: Option<&UserId>, group: &GroupName) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Anyone => true,
+            Self::Authenticated => user.is_some(),
+            Self::Owner => user.is_some_and(|user| group.owner() == Some(user.as_str())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_characters() {
+        for (pattern, yes, no) in [
+            ("*", vec!["", "a", "a.b"], vec![]),
+            ("team_*", vec!["team_", "team_a"], vec!["team", "a_team_b"]),
+            ("a*b*c", vec!["abc", "a--b--c", "abcbc"], vec!["abd", "ac", "cab"]),
+            ("exact", vec!["exact"], vec!["exactly", "exac"]),
+            ("*.log", vec!["a.log"], vec!["a.log.b"]),
+        ] {
+            let pattern = Pattern::new(pattern);
+            yes.iter().for_each(|name| assert!(pattern.matches(name), "{pattern:?} {name}"));
+            no.iter().for_each(|name| assert!(!pattern.matches(name), "{pattern:?} {name}"));
+        }
+    }
+
+    #[test]
+    fn personal_groups_belong_to_their_owner_whatever_else_is_configured() {
+        let open = Policy {
+            pattern: Pattern::new("*"),
+            subscribe: Who::Anyone,
+            publish: Who::Anyone,
+            history: None,
+            slow: SlowConsumer::Disconnect,
+        };
+        let policies = Policies::new(vec![open.clone()], open);
+        let (john, ann) = (UserId::parse("john").unwrap(), UserId::parse("ann").unwrap());
+        let group = GroupName::personal(&john);
+        let policy = policies.of(&group);
+        assert!(policy.subscribe.includes(Some(&john), &group));
+        assert!(!policy.subscribe.includes(Some(&ann), &group));
+        assert!(!policy.subscribe.includes(None, &group));
+        assert!(!policy.publish.includes(Some(&john), &group));
+    }
+}
