@@ -1,6 +1,24 @@
 //! One connection's protocol as a state machine without I/O.
+//!
+//! The session knows who the peer is, what it follows, and what comes next; it has no socket, no clock and no hub. Payloads of events never pass through
+//! it. Its one invariant: after [`Output::Close`] nothing more comes out.
 
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    policy::Policies,
+    protocol::{
+        ClientFrame, Code, Content, ContentError, DecodeError, EventId, GroupName, Hello, IdempotencyKey, NameError, Position, RawKind, Recovery,
+        ServerFrame, Subscribe, UserId, Welcome, limits,
+    },
+};
 
 /// What every session of a server has in common.
 #[derive(Debug, Clone)]
@@ -17,4 +35,417 @@ pub struct Config {
     pub server: String,
     /// Name of the node, told in welcome.
     pub node: String,
+}
+
+/// Which stream of a connection a frame came on, and so where its answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// The one that carries live events.
+    Main,
+    /// A stream of its own for one subscribe with a position.
+    Replay(u64),
+}
+
+/// What happens to a session.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A frame arrived.
+    Frame(Lane, ClientFrame),
+    /// Bytes arrived that are no frame.
+    Undecodable(DecodeError),
+    /// The transport's own protocol was violated, or its peer is too slow; the connection can't go on.
+    Broken(Code),
+    /// Something arrived that is no frame but shows that the peer lives.
+    Alive,
+    /// The answer to [`Output::Authenticate`].
+    Authenticated(Result<Identity, Code>),
+    /// The answer to [`Output::Join`].
+    Joined(Join, Result<Joined, Failure>),
+    /// The answer to [`Output::Publish`].
+    Published(u32, Result<(EventId, Position), Failure>),
+    /// The time that [`Session::deadline`] told has come.
+    Timeout,
+    /// The server leaves; the client shall come back after so long.
+    Drain(Duration),
+}
+
+/// Who a peer is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// `None`: anonymous.
+    pub user: Option<UserId>,
+    /// How long that holds.
+    pub valid: Option<Duration>,
+}
+
+/// A wish to follow a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// The client's number for it, 0 if the server wants it.
+    pub request: u32,
+    /// Which group.
+    pub group: GroupName,
+    /// The last event that the client has.
+    pub since: Option<Position>,
+    /// Where the answer and what was missed go.
+    pub lane: Lane,
+}
+
+/// What became of a [`Join`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// Stands for the group on this connection.
+    pub number: u32,
+    /// Live events come after this.
+    pub position: Position,
+    /// Whether all that was missed follows.
+    pub recovery: Recovery,
+    /// How many events of the past follow.
+    pub missed: u64,
+}
+
+/// Why a request failed at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The code for the client.
+    pub code: Code,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// An event that the client wants to send, and may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// The client's number for it.
+    pub request: u32,
+    /// To whom.
+    pub group: GroupName,
+    /// What.
+    pub content: Content,
+    /// Who.
+    pub sender: Option<UserId>,
+    /// Makes a repetition recognisable.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// What a session wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a frame.
+    Send(Lane, ServerFrame),
+    /// Find out who this is. `request` is 0 for hello, else that of a refresh.
+    Authenticate {
+        /// What the client claims.
+        token: Option<String>,
+    },
+    /// Join the group, then send what was missed.
+    Join(Join),
+    /// Leave the group.
+    Leave(GroupName),
+    /// Publish the event.
+    Publish(Publish),
+    /// Count why the client chose its transport.
+    Chosen(String),
+    /// Say goodbye and close. Nothing comes after it.
+    Close {
+        /// Why.
+        code: Code,
+        /// When the client may come back.
+        delay: Duration,
+    },
+}
+
+/// The protocol state of one connection.
+///
+/// - In: [`Session::handle`]. Every call must be followed by [`Session::poll`] until it returns `None`.
+/// - Out: [`Session::poll`], the only way out.
+/// - Time: [`Session::deadline`] says when to call `handle` with [`Input::Timeout`]; it may change with every `handle`.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    policies: Arc<Policies>,
+    id: String,
+    state: State,
+    heard: Instant,
+    pinged: bool,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has been said yet.
+    Opening { deadline: Instant },
+    /// Hello has come, and waits for its answer.
+    Authenticating,
+    /// Welcome has been said.
+    Open(Open),
+    /// All is said.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    user: Option<UserId>,
+    expires: Option<Instant>,
+    groups: HashSet<GroupName>,
+    refreshing: Option<u32>,
+}
+
+impl Session {
+    /// The session of a connection that was accepted at `now`.
+    #[must_use]
+    pub fn new(config: Arc<Config>, policies: Arc<Policies>, id: String, now: Instant) -> Self {
+        let deadline = now + config.hello_deadline;
+        Self { config, policies, id, state: State::Opening { deadline }, heard: now, pinged: false, outputs: VecDeque::new() }
+    }
+
+    /// Takes what happened at `now`.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        match input {
+            Input::Frame(lane, frame) => {
+                self.hear(now);
+                self.frame(lane, frame);
+            }
+            Input::Alive => self.hear(now),
+            Input::Undecodable(error) => self.close(error.code()),
+            Input::Broken(code) => self.close(code),
+            Input::Authenticated(result) => self.authenticated(result, now),
+            Input::Joined(join, result) => self.joined(join, result),
+            Input::Published(request, Ok((id, position))) => self.send(ServerFrame::Published { request, id, position }),
+            Input::Published(request, Err(failure)) => self.fail(Lane::Main, request, failure),
+            Input::Timeout => self.timeout(now),
+            Input::Drain(delay) => self.close_after(Code::GoingAway, delay),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is wanted.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let silence = self.heard + if self.pinged { 2 } else { 1 } * self.config.ping_interval;
+        match &self.state {
+            State::Opening { deadline } => Some(*deadline),
+            State::Authenticating => Some(silence),
+            State::Open(open) => Some(open.expires.map_or(silence, |expires| expires.min(silence))),
+            State::Closed => None,
+        }
+    }
+
+    /// Whether welcome has been said, or goodbye.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening { .. } | State::Authenticating)
+    }
+
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.pinged = false;
+    }
+
+    fn frame(&mut self, lane: Lane, frame: ClientFrame) {
+        match (&self.state, lane, frame) {
+            (_, _, ClientFrame::Goodbye) => self.close(Code::GoingAway),
+            (State::Opening { .. }, Lane::Main, ClientFrame::Hello(hello)) => self.hello(hello),
+            (State::Open(_), _, ClientFrame::Subscribe(subscribe)) => self.subscribe(lane, subscribe),
+            (State::Open(_), Lane::Main, frame) => self.request(frame),
+            (State::Opening { .. } | State::Authenticating | State::Open(_), _, _) => self.close(Code::UnexpectedFrame),
+            (State::Closed, _, _) => {}
+        }
+    }
+
+    fn hello(&mut self, hello: Hello) {
+        if hello.version == 0 {
+            return self.close(Code::UnsupportedVersion);
+        }
+        if hello.token.as_ref().is_some_and(|token| token.len() > limits::TOKEN_BYTES) {
+            return self.close(Code::TokenInvalid);
+        }
+        self.state = State::Authenticating;
+        self.outputs.extend(hello.transport.map(Output::Chosen));
+        self.outputs.push_back(Output::Authenticate { token: hello.token });
+    }
+
+    fn authenticated(&mut self, result: Result<Identity, Code>, now: Instant) {
+        match (&mut self.state, result) {
+            (State::Authenticating, Ok(identity)) => self.open(identity, now),
+            (State::Authenticating, Err(code)) => self.close(code),
+            (State::Open(open), result) => {
+                let Some(request) = open.refreshing.take() else { return };
+                match result {
+                    Ok(identity) if identity.user == open.user => {
+                        open.expires = identity.valid.map(|valid| now + valid);
+                        let valid_s = identity.valid.map(|valid| valid.as_secs());
+                        self.send(ServerFrame::Refreshed { request, valid_s });
+                    }
+                    Ok(_) => self.send(ServerFrame::error(request, Code::TokenInvalid)),
+                    Err(code) => self.send(ServerFrame::error(request, code)),
+                }
+            }
+            (State::Opening { .. } | State::Closed, _) => {}
+        }
+    }
+
+    fn open(&mut self, identity: Identity, now: Instant) {
+        let Identity { user, valid } = identity;
+        self.send(ServerFrame::Welcome(Welcome {
+            session: self.id.clone(),
+            user: user.as_ref().map(ToString::to_string),
+            ping_ms: u64::try_from(self.config.ping_interval.as_millis()).unwrap_or(u64::MAX),
+            max_frame: self.config.max_frame as u64,
+            max_groups: self.config.max_groups as u64,
+            server: self.config.server.clone(),
+            node: self.config.node.clone(),
+        }));
+        let personal = user.as_ref().map(GroupName::personal);
+        self.state = State::Open(Open { user, expires: valid.map(|valid| now + valid), ..Open::default() });
+        if let Some(group) = personal {
+            self.outputs.push_back(Output::Join(Join { request: 0, group, since: None, lane: Lane::Main }));
+        }
+    }
+
+    fn subscribe(&mut self, lane: Lane, Subscribe { request, group, since }: Subscribe) {
+        let State::Open(open) = &mut self.state else { return };
+        let group = match GroupName::parse(&group) {
+            Ok(group) => group,
+            Err(error) => return self.refuse(lane, request, Code::BadGroupName, &error),
+        };
+        if !self.policies.of(&group).subscribe.includes(open.user.as_ref(), &group) {
+            return self.fail(lane, request, Failure { code: Code::NotAllowed, retry_after: None });
+        }
+        if !open.groups.contains(&group) && open.groups.len() >= self.config.max_groups {
+            return self.fail(lane, request, Failure { code: Code::TooManyGroups, retry_after: None });
+        }
+        open.groups.insert(group.clone());
+        self.outputs.push_back(Output::Join(Join { request, group, since, lane }));
+    }
+
+    fn joined(&mut self, join: Join, result: Result<Joined, Failure>) {
+        let State::Open(open) = &mut self.state else { return };
+        match result {
+            Ok(Joined { number, position, recovery, missed }) => {
+                let group = join.group.to_string();
+                let frame = ServerFrame::Subscribed { request: join.request, number, group, position, recovery, missed };
+                self.outputs.push_back(Output::Send(join.lane, frame));
+            }
+            Err(failure) => {
+                open.groups.remove(&join.group);
+                self.fail(join.lane, join.request, failure);
+            }
+        }
+    }
+
+    fn request(&mut self, frame: ClientFrame) {
+        match frame {
+            ClientFrame::Unsubscribe { request, group } => self.unsubscribe(request, &group),
+            ClientFrame::Publish { request, group, kind, body, data, key } => {
+                let publish = self.check_publish(request, &group, &kind, key.as_deref(), |kind| Content::parse(kind, body, data));
+                match publish {
+                    Ok(publish) => self.outputs.push_back(Output::Publish(publish)),
+                    Err(refusal) => self.refuse(Lane::Main, request, refusal.0, &refusal.1),
+                }
+            }
+            ClientFrame::Refresh { request, token } => {
+                let State::Open(open) = &mut self.state else { return };
+                if token.len() > limits::TOKEN_BYTES {
+                    return self.send(ServerFrame::error(request, Code::TokenInvalid));
+                }
+                open.refreshing = Some(request);
+                self.outputs.push_back(Output::Authenticate { token: Some(token) });
+            }
+            ClientFrame::Ping(n) => self.send(ServerFrame::Pong(n)),
+            ClientFrame::Pong(_) | ClientFrame::Unknown { request: None } => {}
+            ClientFrame::Unknown { request: Some(request) } => self.send(ServerFrame::error(request, Code::UnknownRequest)),
+            ClientFrame::Hello(_) => self.close(Code::UnexpectedFrame),
+            // Dealt with before, because these two are not for the main lane alone.
+            ClientFrame::Subscribe(_) | ClientFrame::Goodbye => {}
+        }
+    }
+
+    fn unsubscribe(&mut self, request: u32, group: &str) {
+        let State::Open(open) = &mut self.state else { return };
+        match GroupName::parse(group) {
+            Ok(name) => {
+                if open.groups.remove(&name) {
+                    self.outputs.push_back(Output::Leave(name));
+                }
+                self.send(ServerFrame::Unsubscribed { request, group: group.to_owned(), code: None });
+            }
+            Err(error) => self.refuse(Lane::Main, request, Code::BadGroupName, &error),
+        }
+    }
+
+    fn check_publish(
+        &self,
+        request: u32,
+        group: &str,
+        kind: &RawKind,
+        key: Option<&str>,
+        content: impl FnOnce(&RawKind) -> Result<Content, ContentError>,
+    ) -> Result<Publish, (Code, String)> {
+        let State::Open(Open { user, .. }) = &self.state else {
+            return Err((Code::UnexpectedFrame, Code::UnexpectedFrame.sentence().to_owned()));
+        };
+        let bad_event = |error: NameError| (Code::BadEvent, error.to_string());
+        let group = GroupName::parse(group).map_err(|error| (Code::BadGroupName, error.to_string()))?;
+        if !self.policies.of(&group).publish.includes(user.as_ref(), &group) {
+            return Err((Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
+        }
+        let content = content(kind).map_err(|error| match error {
+            ContentError::TooLarge { .. } => (Code::EventTooLarge, error.to_string()),
+            ContentError::Kind(_)
+            | ContentError::UnknownKind(_)
+            | ContentError::Body { .. }
+            | ContentError::Data
+            | ContentError::Malformed(_) => (Code::BadEvent, error.to_string()),
+        })?;
+        let key = key.map(IdempotencyKey::parse).transpose().map_err(bad_event)?;
+        Ok(Publish { request, group, content, sender: user.clone(), key })
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        let silent = now.saturating_duration_since(self.heard);
+        match &self.state {
+            State::Opening { deadline } if now >= *deadline => self.close(Code::HelloTimeout),
+            State::Open(Open { expires: Some(expires), .. }) if now >= *expires => self.close(Code::TokenExpired),
+            State::Authenticating | State::Open(_) if silent >= 2 * self.config.ping_interval => self.close(Code::Timeout),
+            State::Open(_) if silent >= self.config.ping_interval && !self.pinged => {
+                self.pinged = true;
+                self.send(ServerFrame::Ping(1));
+            }
+            State::Authenticating if silent >= self.config.ping_interval => self.pinged = true,
+            State::Opening { .. } | State::Authenticating | State::Open(_) | State::Closed => {}
+        }
+    }
+
+    fn send(&mut self, frame: ServerFrame) {
+        self.outputs.push_back(Output::Send(Lane::Main, frame));
+    }
+
+    fn fail(&mut self, lane: Lane, request: u32, failure: Failure) {
+        let retry_ms = failure.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        let sentence = failure.code.sentence().to_owned();
+        let code = failure.code.number().into();
+        self.outputs.push_back(Output::Send(lane, ServerFrame::Error { request, code, sentence, retry_ms }));
+    }
+
+    fn refuse(&mut self, lane: Lane, request: u32, code: Code, why: &impl ToString) {
+        let frame = ServerFrame::Error { request, code: code.number().into(), sentence: why.to_string(), retry_ms: None };
+        self.outputs.push_back(Output::Send(lane, frame));
+    }
+
+    fn close(&mut self, code: Code) {
+        self.close_after(code, Duration::ZERO);
+    }
+
+    fn close_after(&mut self, code: Code, delay: Duration) {
+        self.state = State::Closed;
+        self.outputs.push_back(Output::Close { code, delay });
+    }
 }
