@@ -1,0 +1,216 @@
+//! One worker's tables: which of its connections are members of which group.
+//!
+//! A plain structure with one owner, no locks and no I/O. Its invariant, checked by [`Shard::check`] in tests: a connection stands in a group's list of members exactly if the
+//! group stands in the connection's list, each knowing the other's place, so that joining and leaving cost the same however large the group is.
+//!
+//! Order: deliveries of one group reach every member in the order in which they are given to [`Shard::deliver`].
+
+use std::{collections::HashMap, rc::Rc, time::Instant};
+
+use slab::Slab;
+use tokio::sync::OnceCell;
+
+use super::{Link, OutboxLimits, Slow, outbox::Slot};
+use crate::{
+    metrics::Metrics,
+    protocol::{Code, Encoding, Event, GroupName, Position},
+};
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    groups: Slab<Group>,
+    by_name: HashMap<GroupName, u32>,
+    connections: Slab<Connection>,
+    marked: Vec<u32>,
+}
+
+/// A group that has members here, or soon will.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: GroupName,
+    /// What has been delivered here: the node's own position in the group.
+    pub(super) last: Position,
+    pub(super) slow: Slow,
+    /// Told by the broker when it began to send us the group's events.
+    pub(super) attached: Rc<OnceCell<Position>>,
+    /// Joins that are under way and keep the group alive.
+    pub(super) pending: usize,
+    members: [Vec<Seat>; Encoding::COUNT],
+}
+
+/// A member as the group sees it.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    connection: u32,
+}
+
+#[derive(Debug)]
+struct Connection {
+    link: Rc<Link>,
+    memberships: Vec<Membership>,
+}
+
+/// A group as its member sees it.
+#[derive(Debug, Clone, Copy)]
+struct Membership {
+    group: u32,
+    /// The place in the group's list for this connection's encoding.
+    seat: u32,
+}
+
+impl Shard {
+    pub(super) fn connect(&mut self, link: Rc<Link>) -> u32 {
+        small(self.connections.insert(Connection { link, memberships: Vec::new() }))
+    }
+
+    /// Forgets a connection that is a member of nothing any more.
+    pub(super) fn disconnect(&mut self, connection: u32) {
+        let gone = self.connections.remove(connection as usize);
+        debug_assert!(gone.memberships.is_empty(), "a connection leaves its groups before it goes");
+    }
+
+    pub(super) fn number(&self, name: &GroupName) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn group(&self, number: u32) -> Option<&Group> {
+        self.groups.get(number as usize)
+    }
+
+    pub(super) fn group_mut(&mut self, number: u32) -> Option<&mut Group> {
+        self.groups.get_mut(number as usize)
+    }
+
+    pub(super) fn open(&mut self, name: &GroupName, slow: Slow) -> u32 {
+        let group = Group {
+            name: name.clone(),
+            last: Position::NONE,
+            slow,
+            attached: Rc::default(),
+            pending: 0,
+            members: std::array::from_fn(|_| Vec::new()),
+        };
+        let number = small(self.groups.insert(group));
+        self.by_name.insert(name.clone(), number);
+        number
+    }
+
+    /// Forgets the group if nobody needs it any more, and returns its name then.
+    pub(super) fn close_if_unused(&mut self, number: u32) -> Option<Group> {
+        let group = self.groups.get(number as usize)?;
+        if group.pending > 0 || group.members() > 0 {
+            return None;
+        }
+        let group = self.groups.remove(number as usize);
+        self.by_name.remove(&group.name);
+        Some(group)
+    }
+
+    /// The groups that a connection is a member of.
+    pub(super) fn memberships(&self, connection: u32) -> Vec<u32> {
+        self.connections[connection as usize].memberships.iter().map(|membership| membership.group).collect()
+    }
+
+    pub(super) fn is_member(&self, connection: u32, group: u32) -> bool {
+        self.connections[connection as usize].memberships.iter().any(|membership| membership.group == group)
+    }
+
+    /// Makes the connection a member; says whether it was none before.
+    pub(super) fn join(&mut self, connection: u32, number: u32) -> bool {
+        if self.is_member(connection, number) {
+            return false;
+        }
+        let Connection { link, memberships } = &mut self.connections[connection as usize];
+        let seats = &mut self.groups[number as usize].members[link.encoding().index()];
+        memberships.push(Membership { group: number, seat: small(seats.len()) });
+        seats.push(Seat { connection });
+        true
+    }
+
+    /// Ends a membership; says whether there was one.
+    pub(super) fn leave(&mut self, connection: u32, number: u32) -> bool {
+        let Connection { link, memberships } = &mut self.connections[connection as usize];
+        let Some(at) = memberships.iter().position(|membership| membership.group == number) else { return false };
+        let seat = memberships.swap_remove(at).seat;
+        let seats = &mut self.groups[number as usize].members[link.encoding().index()];
+        seats.swap_remove(seat as usize);
+        if let Some(moved) = seats.get(seat as usize) {
+            let memberships = &mut self.connections[moved.connection as usize].memberships;
+            let membership = memberships.iter_mut().find(|membership| membership.group == number);
+            membership.expect("a member's group stands in its own list").seat = seat;
+        }
+        true
+    }
+
+    /// Puts the event into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each encoding that has members.
+    pub(super) fn deliver(&mut self, name: &GroupName, event: &Event, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        let Some(&number) = self.by_name.get(name) else { return };
+        let group = &mut self.groups[number as usize];
+        if event.offset > 0 {
+            // What was on its way when the broker told its position has been replayed, or was not asked for.
+            if event.offset <= group.last.offset {
+                return;
+            }
+            group.last.offset = event.offset;
+        }
+        let slot = Slot { number, epoch: group.last.epoch, offset: event.offset };
+        let mut delivered = 0;
+        for encoding in Encoding::ALL {
+            let seats = &group.members[encoding.index()];
+            if seats.is_empty() {
+                continue;
+            }
+            let frame = encoding.encode_event(number, event);
+            for seat in seats {
+                let link = &self.connections[seat.connection as usize].link;
+                delivered += u64::from(link.offer(&frame, slot, group.slow, limits, metrics, now));
+                if !link.marked.replace(true) {
+                    self.marked.push(seat.connection);
+                }
+            }
+        }
+        metrics.delivered.inc_by(delivered);
+    }
+
+    /// Writes what the marked connections' wires take without waiting.
+    pub(super) fn flush(&mut self, metrics: &Metrics, now: Instant) {
+        for connection in self.marked.drain(..) {
+            if let Some(Connection { link, .. }) = self.connections.get(connection as usize) {
+                link.marked.set(false);
+                link.flush(metrics, now);
+            }
+        }
+    }
+
+    /// Tells every connection to end with this code.
+    pub(super) fn end_all(&self, code: Code) {
+        self.connections.iter().for_each(|(_, connection)| connection.link.lose(code));
+    }
+
+    /// Asserts the invariant of the module.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        for (connection, Connection { link, memberships }) in &self.connections {
+            for Membership { group, seat } in memberships {
+                let seats = &self.groups[*group as usize].members[link.encoding().index()];
+                assert_eq!(seats[*seat as usize].connection as usize, connection);
+            }
+        }
+        let seats: usize = self.groups.iter().map(|(_, group)| group.members()).sum();
+        let memberships: usize = self.connections.iter().map(|(_, connection)| connection.memberships.len()).sum();
+        assert_eq!(seats, memberships);
+        assert_eq!(self.by_name.len(), self.groups.len());
+    }
+}
+
+impl Group {
+    pub(super) fn members(&self) -> usize {
+        self.members.iter().map(Vec::len).sum()
+    }
+}
+
+/// Tables of a worker hold fewer than 2^32 entries: a process has fewer file descriptors, and a group takes more than a byte.
+fn small(n: usize) -> u32 {
+    u32::try_from(n).expect("fewer than 2^32 entries")
+}
