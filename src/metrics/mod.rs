@@ -1,1 +1,274 @@
 //! Metrics: every name in one place.
+//!
+//! Owns the names, labels and units of everything that `/metrics` shows, and the registry behind it. Does not decide when something counts: the rooms
+//! that call it do. Its invariant: every label has a bounded set of values that this program chose itself; never a group, a user, an address, or text
+//! from a peer.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{family::Family, info::Info},
+    registry::{Metric, Registry, Unit},
+};
+
+/// Something that only grows.
+pub type Counter = prometheus_client::metrics::counter::Counter;
+
+/// Something that goes up and down.
+pub type Gauge = prometheus_client::metrics::gauge::Gauge;
+
+/// What [`Metrics::encode`] is, as an HTTP content type.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The values of the label `transport`.
+pub const TRANSPORTS: [&str; 3] = ["websocket", "websocket_tls", "webtransport"];
+
+/// The words of the hello option `transport` that are counted under their own name (`docs/protocol.md`, hello); the first stands for all others.
+const CHOICES: [&str; 8] = ["other", "preferred", "blocked", "timeout", "unsupported", "gated", "forced", "cold"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Transport {
+    transport: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Closed {
+    transport: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handshake {
+    transport: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorCode {
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: &'static str,
+    status: u16,
+}
+
+/// Everything that is counted in one server. Every method is a few relaxed atomic operations; those with labels look their series up under a read
+/// lock, so they are for what happens once a connection or once a request. What happens for every frame or delivery is a public field.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Memberships in groups on this node: one for each session and group that it follows.
+    pub members: Gauge,
+    /// Bytes of frames that wait in outboxes.
+    pub outbox_bytes: Gauge,
+    /// Events handed to outboxes: one for each event and member.
+    pub delivered: Counter,
+    /// Frames that clients sent.
+    pub frames_in: Counter,
+    /// Publishes refused because a worker's mailbox was full.
+    pub mailbox_full: Counter,
+    /// Panics that ended one connection or one request.
+    pub panics: Counter,
+    connections: Family<Transport, Gauge>,
+    closed: Family<Closed, Counter>,
+    handshakes: Family<Handshake, Counter>,
+    choices: Family<Reason, Counter>,
+    published: Family<Source, Counter>,
+    dropped: Family<Reason, Counter>,
+    gaps: Family<Reason, Counter>,
+    errors: Family<ErrorCode, Counter>,
+    requests: Family<Request, Counter>,
+    registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Registers a metric and gives back the handle to it.
+fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Metrics {
+    /// All metrics at zero, in a registry of their own.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("fanfare");
+        let r = &mut registry;
+        // The library appends `_total` to counters and the unit to metrics that have one, and a full stop to each sentence.
+        let outbox_bytes = Gauge::default();
+        r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
+        r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let metrics = Self {
+            members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
+            outbox_bytes,
+            delivered: added(r, "events_delivered", "Events handed to outboxes, one for each event and member"),
+            frames_in: added(r, "frames_received", "Frames that clients sent"),
+            mailbox_full: added(r, "mailbox_full", "Publishes refused because a worker had too much to deliver"),
+            panics: added(r, "panics", "Panics that ended one connection or one request"),
+            connections: added(r, "connections", "Open connections"),
+            closed: added(r, "connections_closed", "Connections that ended, by the name of the code they were closed with"),
+            handshakes: added(r, "handshakes", "Attempts to connect, by what became of them"),
+            choices: added(r, "transport_choices", "Why clients chose their transport, as they say in hello"),
+            published: added(r, "events_published", "Events accepted, by where they came from"),
+            dropped: added(r, "events_dropped", "Events that a member did not get, one for each event and member"),
+            gaps: added(r, "gaps", "Gaps that clients were told of"),
+            errors: added(r, "error_replies", "Requests of clients answered with an error, by the name of its code"),
+            requests: added(r, "http_requests", "HTTP requests answered, by route and status"),
+            registry,
+        };
+        // A series that appears with its first event hides that event from rate(); these exist from the start.
+        for transport in TRANSPORTS {
+            drop(metrics.connections.get_or_create(&Transport { transport }));
+        }
+        metrics
+    }
+
+    /// A connection is open: counts as one until [`Self::connection_closed`] is called with the same transport.
+    pub fn connection_opened(&self, transport: &'static str) {
+        self.connections.get_or_create(&Transport { transport }).inc();
+    }
+
+    /// An open connection has ended; `code` is the name of the code it was closed with.
+    pub fn connection_closed(&self, transport: &'static str, code: &'static str) {
+        self.connections.get_or_create(&Transport { transport }).dec();
+        self.closed.get_or_create(&Closed { transport, code }).inc();
+    }
+
+    /// How many connections are open, over all transports.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let open = |transport| self.connections.get_or_create(&Transport { transport }).get();
+        TRANSPORTS.into_iter().map(|transport| u64::try_from(open(transport)).unwrap_or(0)).sum()
+    }
+
+    /// An attempt to connect succeeded or failed.
+    pub fn handshake(&self, transport: &'static str, outcome: &'static str) {
+        self.handshakes.get_or_create(&Handshake { transport, outcome }).inc();
+    }
+
+    /// A client said why it chose its transport. Words that `docs/protocol.md` does not list count as `other`.
+    pub fn transport_choice(&self, word: &str) {
+        let reason = CHOICES.into_iter().find(|known| *known == word).unwrap_or(CHOICES[0]);
+        self.choices.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// An event was accepted from `api`, `client` or another source.
+    pub fn published(&self, source: &'static str) {
+        self.published.get_or_create(&Source { source }).inc();
+    }
+
+    /// A member did not get `n` events.
+    pub fn dropped(&self, reason: &'static str, n: u64) {
+        self.dropped.get_or_create(&Reason { reason }).inc_by(n);
+    }
+
+    /// A client was told of a gap; `reason` is a name of `docs/protocol.md`, gap.
+    pub fn gaps(&self, reason: &'static str) {
+        self.gaps.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A client's request was answered with an error.
+    pub fn errors(&self, code: &'static str) {
+        self.errors.get_or_create(&ErrorCode { code }).inc();
+    }
+
+    /// An HTTP request was answered. `route` is the route's pattern, not the path that was asked for.
+    pub fn http_requests(&self, route: &'static str, status: u16) {
+        self.requests.get_or_create(&Request { route, status }).inc();
+    }
+
+    /// All metrics as OpenMetrics text; its content type is [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing into memory can't fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Moves every metric by a different amount, so that none can be taken for another.
+    fn moved() -> Metrics {
+        let metrics = Metrics::new();
+        metrics.members.inc_by(2);
+        metrics.outbox_bytes.set(1_000);
+        metrics.delivered.inc_by(3);
+        metrics.frames_in.inc_by(4);
+        metrics.mailbox_full.inc_by(5);
+        metrics.panics.inc_by(6);
+        metrics.dropped("slow", 7);
+        metrics.handshake("websocket", "accepted");
+        metrics.published("api");
+        metrics.gaps("expired");
+        metrics.errors("not_allowed");
+        metrics.http_requests("/v1/groups/{group}", 404);
+        metrics
+    }
+
+    #[test]
+    fn every_metric_is_shown_under_its_name() {
+        let text = moved().encode();
+        for line in [
+            "fanfare_members 2",
+            "fanfare_outbox_bytes 1000",
+            "# UNIT fanfare_outbox_bytes bytes",
+            "fanfare_events_delivered_total 3",
+            "fanfare_frames_received_total 4",
+            "fanfare_mailbox_full_total 5",
+            "fanfare_panics_total 6",
+            r#"fanfare_events_dropped_total{reason="slow"} 7"#,
+            r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
+            r#"fanfare_events_published_total{source="api"} 1"#,
+            r#"fanfare_gaps_total{reason="expired"} 1"#,
+            r#"fanfare_error_replies_total{code="not_allowed"} 1"#,
+            r#"fanfare_http_requests_total{route="/v1/groups/{group}",status="404"} 1"#,
+            concat!(r#"fanfare_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn opened_and_closed_connections_balance() {
+        let metrics = Metrics::new();
+        assert!(metrics.encode().contains(r#"fanfare_connections{transport="webtransport"} 0"#));
+        metrics.connection_opened("websocket");
+        metrics.connection_opened("webtransport");
+        metrics.connection_opened("webtransport");
+        metrics.connection_closed("webtransport", "going_away");
+        let text = metrics.encode();
+        assert_eq!(metrics.connections(), 2);
+        assert!(text.contains(r#"fanfare_connections{transport="webtransport"} 1"#));
+        assert!(text.contains(r#"fanfare_connections_closed_total{transport="webtransport",code="going_away"} 1"#));
+    }
+
+    #[test]
+    fn words_of_a_peer_never_become_labels() {
+        let metrics = Metrics::new();
+        ["cold", "cold", "x\"} 1\nevil", "other"].into_iter().for_each(|word| metrics.transport_choice(word));
+        let text = metrics.encode();
+        assert!(text.contains(r#"fanfare_transport_choices_total{reason="cold"} 2"#));
+        assert!(text.contains(r#"fanfare_transport_choices_total{reason="other"} 2"#));
+        assert!(!text.contains("evil"));
+    }
+}
