@@ -2,7 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -24,15 +26,6 @@ pub trait Wire {
     /// # Errors
     /// The wire is broken; nothing more can be written.
     fn poll_write(&self, cx: &mut Context<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>>;
-}
-
-/// What a connection's task has to look after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attention {
-    /// The outbox waits for the wire: poll [`Link::poll_flush`].
-    Blocked,
-    /// The connection has to end.
-    Lost(Code),
 }
 
 /// See the [module](self). One thread owns it: the connection's task and the worker's shard.
@@ -76,9 +69,7 @@ impl Link {
 
     /// Queues a frame of control that is encoded already.
     pub fn send_encoded(&self, frame: Bytes, now: Instant) {
-        if self.lost.get().is_none() {
-            self.outbox.borrow_mut().push_control(frame, now);
-        }
+        self.outbox.borrow_mut().push_control(frame, now);
     }
 
     /// Queues an event; `false` if it was dropped, or the connection is lost because of it.
@@ -96,7 +87,7 @@ impl Link {
             metrics.dropped("slow_consumer", dropped);
             return outbox.push(frame.clone(), slot, limits, now).is_ok();
         }
-        let lost = outbox.clear() + 1;
+        let lost = outbox.abandon() + 1;
         drop(outbox);
         metrics.dropped("disconnected", lost);
         self.lose(Code::SlowConsumer);
@@ -136,23 +127,30 @@ impl Link {
         result
     }
 
-    /// Waits until the connection's task is needed. Safe to cancel.
-    pub async fn attention(&self) -> Attention {
+    /// Writes whenever the wire is blocked, and returns when the connection has to end, with the reason. Safe to cancel and to call again.
+    pub async fn attend(&self, metrics: &Metrics, clock: impl Fn() -> Instant) -> Code {
         loop {
             if let Some(code) = self.lost.get() {
-                return Attention::Lost(code);
+                return code;
             }
+            let called = self.attention.notified();
             if self.blocked.get() {
-                return Attention::Blocked;
+                tokio::select! {
+                    result = poll_fn(|cx| self.poll_flush(cx, metrics, clock())) => if result.is_err() {
+                        self.lose(Code::GoingAway);
+                    },
+                    () = called => {}
+                }
+            } else {
+                called.await;
             }
-            self.attention.notified().await;
         }
     }
 
-    /// Whether frames wait for the wire.
+    /// Bytes that wait for the wire.
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.blocked.get()
+    pub fn waiting(&self) -> usize {
+        self.outbox.borrow().bytes()
     }
 
     /// Drops what waits, when the connection has ended.
@@ -166,7 +164,8 @@ impl Link {
 
     fn poll_wire(&self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         let mut outbox = self.outbox.borrow_mut();
-        if outbox.is_empty() { Poll::Ready(Ok(())) } else { self.wire.poll_write(cx, &mut outbox, now) }
+        // A blocked wire may hold bytes of its own (TLS), so it is asked even if the outbox is empty.
+        if outbox.is_empty() && !self.blocked.get() { Poll::Ready(Ok(())) } else { self.wire.poll_write(cx, &mut outbox, now) }
     }
 
     fn gauge(&self, metrics: &Metrics) {

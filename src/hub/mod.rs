@@ -12,7 +12,7 @@ mod tests;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
-pub use link::{Attention, Link, Wire};
+pub use link::{Link, Wire};
 pub use outbox::{Full, Outbox, Slot};
 pub use router::{Delivery, MAILBOX, Router};
 use shard::Shard;

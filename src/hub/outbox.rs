@@ -129,7 +129,18 @@ impl Outbox {
         if begun_in_time && (self.queue.is_empty() || self.bytes + len <= limits.bytes) { Ok(dropped) } else { Err(Full) }
     }
 
-    /// Drops everything; the connection is lost. Returns how many events were in it.
+    /// Drops everything but a frame that the wire has taken a part of: the connection will only say goodbye. Returns how many events were dropped.
+    pub fn abandon(&mut self) -> u64 {
+        let started = if self.started { self.queue.pop_front() } else { None };
+        let dropped = self.clear();
+        if let Some(Queued { frame, since, .. }) = started {
+            self.append(frame, None, since);
+            self.started = true;
+        }
+        dropped
+    }
+
+    /// Drops everything; the connection has ended. Returns how many events were in it.
     pub fn clear(&mut self) -> u64 {
         let events = self.queue.iter().filter(|queued| queued.event.is_some()).count();
         (self.queue, self.gaps, self.bytes, self.started) = (VecDeque::new(), Vec::new(), 0, false);

@@ -224,8 +224,11 @@ fn a_member_that_does_not_read_is_ended_and_the_others_see_nothing() {
         world.publish("a", &n.to_string());
         world.tick();
     }
-    assert_eq!(ann.member.link().attention().now_or_never(), Some(Attention::Lost(Code::SlowConsumer)));
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Code::SlowConsumer));
     assert_eq!(bob.offsets().len(), 20);
+    // What is left is the rest of the one frame that had been begun.
+    assert!(ann.member.link().waiting() < 30);
+    drop(ann);
     assert_eq!(world.hub.metrics.outbox_bytes.get(), 0);
 }
 
@@ -250,17 +253,19 @@ fn a_member_that_may_lose_the_oldest_gets_a_gap_and_the_newest() {
 }
 
 #[test]
-fn a_blocked_member_asks_for_attention_once_and_goes_on() {
+fn a_blocked_member_is_written_to_by_its_own_task() {
     let world = world();
     let ann = world.peer();
     world.join(&ann, "a");
     ann.wire.room.set(3);
     world.publish("a", "1");
     world.tick();
-    assert_eq!(ann.member.link().attention().now_or_never(), Some(Attention::Blocked));
+    let link = ann.member.link();
+    assert_eq!(link.attend(&world.hub.metrics, || world.now).now_or_never(), None);
+    assert!(link.waiting() > 0);
     ann.wire.room.set(1000);
-    assert!(ann.member.link().poll_flush(&mut Context::from_waker(std::task::Waker::noop()), &world.hub.metrics, world.now).is_ready());
-    assert_eq!(ann.member.link().attention().now_or_never(), None);
+    assert_eq!(link.attend(&world.hub.metrics, || world.now).now_or_never(), None);
+    assert_eq!(link.waiting(), 0);
     assert_eq!(ann.offsets(), [1]);
 }
 

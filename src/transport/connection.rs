@@ -1,0 +1,342 @@
+//! One connection: its wire, its session, its outbox, its place in the hub.
+//!
+//! One task each. It waits for one thing, gives it to the session, does all that the session says, and writes. Live events do not pass through it: the hub writes them
+//! directly, and the task steps in only when the wire is blocked. Its invariant: it is counted when it opens and when it closes, once each.
+
+use std::{rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::debug;
+
+use super::{Context, Farewell, now};
+use crate::{
+    broker::{self, Publication},
+    hub::{Link, Member, Missed, Slow, Terms, Wire},
+    policy::SlowConsumer,
+    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, Recovery, ServerFrame},
+    session::{Failure, Input, Join, Joined, Lane, Output, Publish, Session},
+};
+
+/// What a peer sends, as its transport sees it.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A frame on the main lane.
+    Frame(Bytes),
+    /// The first frame of another stream.
+    Replay(u64, Bytes),
+    /// Nothing that concerns the session, but a sign of life; maybe with an answer of the transport's own.
+    Alive(Option<Bytes>),
+    /// Bytes that can't be a frame.
+    Undecodable(DecodeError),
+    /// The transport's protocol was violated.
+    Broken(Code),
+    /// The peer has left.
+    Closed,
+}
+
+/// The receiving end of a wire, and what else differs between transports.
+pub(super) trait Peer {
+    /// Its name in metrics.
+    fn transport(&self) -> &'static str;
+    /// The dialect, if it has been negotiated.
+    fn dialect(&self) -> Option<Dialect>;
+    /// How frames are framed.
+    fn encoding(&self, dialect: Dialect) -> Encoding;
+    /// The sending end.
+    fn wire(&self) -> Rc<dyn Wire>;
+    /// The next thing that the peer sends. Safe to cancel.
+    async fn receive(&mut self) -> Received;
+    /// Queues a part of the answer on another stream.
+    fn reply(&self, _stream: u64, _bytes: Bytes) {}
+    /// The answer on another stream is whole.
+    fn end_reply(&self, _stream: u64) {}
+    /// What the transport itself says last, after goodbye.
+    fn farewell(&self, code: Code) -> Option<Bytes>;
+    /// Ends the wire, after all has been written. Waits for the peer to do so too; the caller bounds it.
+    async fn close(&mut self, code: Code);
+}
+
+/// How long a peer gets to take the goodbye, and then to close.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Runs a connection from its acceptance to its end.
+pub(super) async fn run<P: Peer>(mut peer: P, context: Rc<Context>, permit: OwnedSemaphorePermit) {
+    let counted = Counted::open(&context, peer.transport());
+    let mut session = Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now());
+    let (first, dialect) = first_frame(&mut peer, &context, &mut session).await;
+    let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
+    let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
+    if let Some(received) = first {
+        connection.received(&peer, received).await;
+    }
+    let code = loop {
+        match connection.pump(&peer).await {
+            Some(code) => break code,
+            None if !connection.next(&mut peer).await => break Code::GoingAway,
+            None => {}
+        }
+    };
+    connection.end(&mut peer, code).await;
+    counted.close(code);
+    drop(permit);
+}
+
+/// Waits for the first frame, because it may have to tell the dialect. `None`: the session has said all that there is to say.
+async fn first_frame<P: Peer>(peer: &mut P, context: &Context, session: &mut Session) -> (Option<Received>, Dialect) {
+    let mut farewell = context.farewell.clone();
+    let dialect = peer.dialect();
+    let otherwise = dialect.unwrap_or(Dialect::Msgpack);
+    loop {
+        tokio::select! {
+            received = peer.receive() => match received {
+                Received::Frame(frame) => {
+                    let dialect = dialect.unwrap_or_else(|| Dialect::guess(frame.first().copied().unwrap_or_default()));
+                    return (Some(Received::Frame(frame)), dialect);
+                }
+                // A ping before hello does not keep a connection, and gets no answer before there is an outbox.
+                Received::Alive(_) => {}
+                other => return (Some(other), otherwise),
+            },
+            () = sleep_until_deadline(session) => session.handle(Input::Timeout, now()),
+            leave = farewell.wait_for(Option::is_some) => {
+                let spread = leave.ok().and_then(|leave| *leave).map_or(Duration::ZERO, |leave| leave.spread);
+                session.handle(Input::Drain(random_share(spread)), now());
+            }
+        }
+        if session.deadline().is_none() {
+            return (None, otherwise);
+        }
+    }
+}
+
+async fn sleep_until_deadline(session: &Session) {
+    match session.deadline() {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Connection<'a> {
+    context: &'a Rc<Context>,
+    session: Session,
+    member: Member,
+    dialect: Dialect,
+    farewell: Option<Farewell>,
+}
+
+impl Connection<'_> {
+    /// Waits for one thing and gives it to the session; `false` when the peer has gone.
+    async fn next<P: Peer>(&mut self, peer: &mut P) -> bool {
+        let Context { metrics, farewell, .. } = &**self.context;
+        let mut farewell = farewell.clone();
+        let link = self.member.link().clone();
+        // Answers may fill the outbox beyond its bound for events, so a peer that does not take them is not listened to.
+        let may_read = link.waiting() < self.context.outbox_bytes + self.session_frame_bytes();
+        let received = tokio::select! {
+            biased;
+            code = link.attend(metrics, now) => {
+                self.session.handle(Input::Broken(code), now());
+                return true;
+            }
+            leave = farewell.wait_for(Option::is_some), if self.farewell.is_none() => {
+                if let Some(leave) = leave.ok().and_then(|leave| *leave) {
+                    self.farewell = Some(leave);
+                    self.session.handle(Input::Drain(random_share(leave.spread)), now());
+                }
+                return true;
+            }
+            () = sleep_until_deadline(&self.session) => {
+                self.session.handle(Input::Timeout, now());
+                return true;
+            }
+            received = peer.receive(), if may_read => received,
+        };
+        self.received(peer, received).await
+    }
+
+    fn session_frame_bytes(&self) -> usize {
+        self.context.session.max_frame
+    }
+
+    async fn received<P: Peer>(&mut self, peer: &P, received: Received) -> bool {
+        let input = match received {
+            Received::Frame(frame) => self.decode(Lane::Main, &frame),
+            Received::Replay(stream, frame) => self.decode(Lane::Replay(stream), &frame),
+            Received::Alive(answer) => {
+                if let Some(answer) = answer {
+                    self.member.link().send_encoded(answer, now());
+                }
+                Input::Alive
+            }
+            Received::Undecodable(error) => Input::Undecodable(error),
+            Received::Broken(code) => Input::Broken(code),
+            Received::Closed => return false,
+        };
+        let lane = if let Input::Frame(Lane::Replay(stream), _) = &input { Some(*stream) } else { None };
+        self.session.handle(input, now());
+        if let Some(stream) = lane {
+            self.answer(peer).await;
+            peer.end_reply(stream);
+        }
+        true
+    }
+
+    fn decode(&self, lane: Lane, frame: &Bytes) -> Input {
+        self.context.metrics.frames_in.inc();
+        match ClientFrame::decode(self.dialect, frame) {
+            Ok(frame) => Input::Frame(lane, frame),
+            Err(error) => {
+                debug!(%error, "frame can't be decoded");
+                Input::Undecodable(error)
+            }
+        }
+    }
+
+    /// Does all that the session wants done and writes; tells the code if that was to close.
+    async fn pump<P: Peer>(&mut self, peer: &P) -> Option<Code> {
+        let closed = self.answer(peer).await;
+        self.member.link().flush(&self.context.metrics, now());
+        closed
+    }
+
+    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Code> {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Send(lane, frame) => self.send(peer, lane, &frame),
+                Output::Authenticate { token } => {
+                    let identity = (self.context.authenticate)(token.as_deref());
+                    self.session.handle(Input::Authenticated(identity), now());
+                }
+                Output::Chosen(word) => self.context.metrics.transport_choice(&word),
+                Output::Join(join) => self.join(peer, join).await,
+                Output::Leave(group) => self.member.leave(&group),
+                Output::Publish(publish) => self.publish(publish).await,
+                Output::Close { code, delay } => {
+                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));
+                    return Some(code);
+                }
+            }
+        }
+        None
+    }
+
+    fn send<P: Peer>(&self, peer: &P, lane: Lane, frame: &ServerFrame) {
+        if let ServerFrame::Error { code, .. } = frame
+            && let Some(code) = Code::from_number(*code)
+        {
+            self.context.metrics.errors(code.name());
+        }
+        self.send_encoded(peer, lane, self.link().encoding().encode(frame));
+    }
+
+    fn send_encoded<P: Peer>(&self, peer: &P, lane: Lane, bytes: Bytes) {
+        match lane {
+            Lane::Main => self.link().send_encoded(bytes, now()),
+            Lane::Replay(stream) => peer.reply(stream, bytes),
+        }
+    }
+
+    fn link(&self) -> &Rc<Link> {
+        self.member.link()
+    }
+
+    async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
+        let policy = self.context.policies.of(&join.group);
+        let slow = match policy.slow {
+            SlowConsumer::Disconnect => Slow::Disconnect,
+            SlowConsumer::DropOldest => Slow::DropOldest,
+        };
+        let terms = Terms { retention: policy.history, slow };
+        let lane = join.lane;
+        let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
+            Ok(prepared) => prepared,
+            Err(error) => return self.session.handle(Input::Joined(join, Err(failure(error))), now()),
+        };
+        // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
+        let number = prepared.number();
+        let Missed { recovery, gap, events } = prepared.missed.clone();
+        let joined = Joined { number, position: prepared.position, recovery, missed: events.len() as u64 };
+        self.session.handle(Input::Joined(join, Ok(joined)), now());
+        while let Some(output) = self.session.poll() {
+            if let Output::Send(lane, frame) = output {
+                self.send(peer, lane, &frame);
+            }
+        }
+        if let Some(gap) = gap.filter(|_| recovery == Recovery::Lost) {
+            self.context.metrics.gaps(gap.reason.name());
+            self.send(peer, lane, &ServerFrame::Gap { number, gap });
+        }
+        for event in &events {
+            self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
+        }
+        self.member.join(prepared);
+    }
+
+    async fn publish(&mut self, publish: Publish) {
+        let Publish { request, group, content, sender, key } = publish;
+        let retention = self.context.policies.of(&group).history;
+        let published = self.context.broker.publish(Publication { group, content, sender, key, retention }).await;
+        let result = published.map(|receipt| (receipt.id, receipt.position)).map_err(failure);
+        if result.is_ok() {
+            self.context.metrics.published("client");
+        }
+        self.session.handle(Input::Published(request, result), now());
+    }
+
+    /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
+    async fn end<P: Peer>(&mut self, peer: &mut P, code: Code) {
+        let link = self.link().clone();
+        if let Some(last) = peer.farewell(code) {
+            link.send_encoded(last, now());
+        }
+        let patience = match self.farewell {
+            Some(leave) => leave.deadline.saturating_duration_since(now()),
+            None => LINGER,
+        };
+        let metrics = &self.context.metrics;
+        let flushed = tokio::time::timeout(patience, std::future::poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
+        if matches!(flushed, Ok(Ok(()))) {
+            let _ = tokio::time::timeout(LINGER.min(patience), peer.close(code)).await;
+        }
+    }
+}
+
+fn failure(error: broker::Error) -> Failure {
+    let retry_after = match error {
+        broker::Error::Busy { retry_after } => Some(retry_after),
+        broker::Error::TooManyGroups => None,
+    };
+    Failure { code: Code::Unavailable, retry_after }
+}
+
+/// A time between nothing and `most`, so that clients do not come back all at once.
+fn random_share(most: Duration) -> Duration {
+    most.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX))
+}
+
+/// Counts a connection from its opening to its close, also when its task ends otherwise.
+struct Counted<'a> {
+    context: &'a Context,
+    transport: &'static str,
+    code: Code,
+}
+
+impl<'a> Counted<'a> {
+    fn open(context: &'a Context, transport: &'static str) -> Self {
+        context.metrics.connection_opened(transport);
+        Self { context, transport, code: Code::Internal }
+    }
+
+    fn close(mut self, code: Code) {
+        debug!(%code, transport = self.transport, "connection closed");
+        self.code = code;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.context.metrics.connection_closed(self.transport, self.code.name());
+    }
+}

@@ -1,0 +1,175 @@
+//! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
+//!
+//! Everything that is no upgrade goes to the router that it was given. Deadlines are total: for TLS, and for the head of each request.
+
+use std::{convert::Infallible, rc::Rc, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Method, Request, Response, StatusCode, header},
+    response::IntoResponse as _,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use super::{
+    Context, PATH, connection,
+    stream::Stream,
+    websocket::{Handshake, Refusal, WebSocket},
+};
+
+/// What a worker's TCP listeners have in common.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The worker's connections.
+    pub context: Rc<Context>,
+    /// What is no WebSocket.
+    pub router: Router,
+    /// Where the worker's tasks run.
+    pub tasks: TaskTracker,
+}
+
+/// Pause after `accept` has failed: usually the process is out of file descriptors, and trying at once would only burn its core.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Http {
+    /// Accepts until the server leaves. With an acceptor every stream begins with TLS.
+    pub async fn listen(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        let mut farewell = self.context.farewell.clone();
+        loop {
+            // A full worker leaves new connections in the kernel's queue, where another worker's listener can't take them, but where they cost nothing.
+            let Ok(permit) = self.context.handshakes.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = farewell.wait_for(Option::is_some) => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let http = self.clone();
+                    let tls = tls.clone();
+                    self.tasks.spawn_local(guard(self.context.clone(), async move { http.serve(stream, tls, permit).await }));
+                }
+                Err(error) => {
+                    warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit) {
+        // Coalescing is done by whole ticks; the kernel must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let Context { limits, metrics, .. } = &*self.context;
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match tokio::time::timeout(limits.handshake_deadline, Box::pin(tls.accept(stream))).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                Ok(Err(error)) => {
+                    debug!(%error, "TLS handshake failed");
+                    return metrics.handshake("tls", "failed");
+                }
+                Err(_) => return metrics.handshake("tls", "timeout"),
+            },
+        };
+        drop(permit);
+        let deadline = limits.handshake_deadline;
+        let mut farewell = self.context.farewell.clone();
+        let service = service_fn(move |request| self.clone().answer(request));
+        let http = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(deadline).serve_connection(TokioIo::new(stream), service);
+        let mut http = Box::pin(http.with_upgrades());
+        tokio::select! {
+            result = &mut http => log(result),
+            _ = farewell.wait_for(Option::is_some) => {
+                // Answers the request that is under way, then closes.
+                std::pin::Pin::new(&mut *http).graceful_shutdown();
+                log(http.await);
+            }
+        }
+    }
+
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if request.uri().path() == PATH && request.headers().contains_key(header::UPGRADE) {
+            return Ok(self.upgrade(&mut request));
+        }
+        self.router.oneshot(request.map(Body::new)).await
+    }
+
+    fn upgrade(self, request: &mut Request<Incoming>) -> Response<Body> {
+        let Context { metrics, allows_origin, connections, .. } = &*self.context;
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::to_str);
+        let origin_allowed = match origin {
+            None => allows_origin(None),
+            Some(origin) => origin.is_ok_and(|origin| allows_origin(Some(origin))),
+        };
+        if !origin_allowed {
+            metrics.handshake("websocket", "origin");
+            return (StatusCode::FORBIDDEN, "this origin is not allowed to connect\n").into_response();
+        }
+        let handshake = match Handshake::check(&Method::clone(request.method()), request.headers()) {
+            Ok(handshake) => handshake,
+            Err(refusal) => {
+                metrics.handshake("websocket", "failed");
+                return refuse(refusal);
+            }
+        };
+        let Ok(permit) = connections.clone().try_acquire_owned() else {
+            metrics.handshake("websocket", "overloaded");
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "this server takes no more connections\n").into_response();
+        };
+        let upgrade = hyper::upgrade::on(request);
+        let answer = handshake.answer();
+        let context = self.context.clone();
+        self.tasks.spawn_local(guard(self.context.clone(), async move { run(upgrade, handshake, context, permit).await }));
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        *response.headers_mut() = answer;
+        response
+    }
+}
+
+async fn run(upgrade: hyper::upgrade::OnUpgrade, handshake: Handshake, context: Rc<Context>, permit: OwnedSemaphorePermit) {
+    let Ok(upgraded) = upgrade.await else { return context.metrics.handshake("websocket", "failed") };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else { return context.metrics.handshake("websocket", "failed") };
+    context.metrics.handshake("websocket", "accepted");
+    let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, handshake.dialect, context.clone());
+    connection::run(socket, context, permit).await;
+}
+
+fn refuse(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::NotAnUpgrade => {
+            (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")], "a WebSocket upgrade of version 13 is needed here\n")
+                .into_response()
+        }
+        Refusal::NoCommonProtocol => {
+            (StatusCode::BAD_REQUEST, "the subprotocols here are fanfare.v1.msgpack and fanfare.v1.json\n").into_response()
+        }
+    }
+}
+
+fn log(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        debug!(%error, "HTTP connection ended");
+    }
+}
+
+/// Ends a task that panics, counts it, and nothing else.
+pub(super) async fn guard(context: Rc<Context>, task: impl Future<Output = ()>) {
+    use futures_util::FutureExt as _;
+    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        context.metrics.panics.inc();
+        tracing::error!("a connection's task panicked");
+    }
+}
+
+/// TLS for TCP from a shared configuration.
+#[must_use]
+pub fn acceptor(config: Arc<rustls::ServerConfig>) -> TlsAcceptor {
+    TlsAcceptor::from(config)
+}
