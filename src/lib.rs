@@ -10,5 +10,7 @@ pub mod hub;
 pub mod metrics;
 pub mod policy;
 pub mod protocol;
+pub mod server;
 pub mod session;
 pub mod transport;
+pub mod worker;

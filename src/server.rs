@@ -1,0 +1,390 @@
+//! The whole server: builds the parts, starts the workers, drains and stops.
+//!
+//! The only place besides `worker` that knows everybody. Order of start: every socket is bound before anything runs, so that a server that starts is a server that can be reached. Order
+//! of a drain: readiness says no; listeners stop; every session is told to leave and when to come back; outboxes are finished; workers end; the API goes last, so that probes and metrics see
+//! all of it.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::Router;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use crate::{
+    broker::{Broker, memory},
+    hub,
+    metrics::Metrics,
+    policy::Policies,
+    session,
+    transport::{
+        self, AllowsOrigin, Authenticate, Farewell,
+        quic::{self, Steering},
+    },
+    worker::{self, Shared, Worker},
+};
+
+/// Where a server listens. `None`: not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listen {
+    /// TCP without TLS: pages, API, WebSocket.
+    pub http: Option<SocketAddr>,
+    /// TCP with TLS: the same.
+    pub secure: Option<SocketAddr>,
+    /// UDP: WebTransport.
+    pub quic: Option<SocketAddr>,
+    /// TCP without TLS, on a thread of its own: the management API alone.
+    pub api: Option<SocketAddr>,
+}
+
+/// TLS for both kinds of listeners.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// For TCP.
+    pub tcp: Arc<rustls::ServerConfig>,
+    /// For QUIC.
+    pub quic: Arc<rustls::ServerConfig>,
+}
+
+/// What a server is made from.
+pub struct Config {
+    /// Threads; at least 1.
+    pub workers: usize,
+    /// Where it listens.
+    pub listen: Listen,
+    /// How TLS is done; needed for `secure` and `quic`.
+    pub tls: Option<Tls>,
+    /// What sessions have in common.
+    pub session: session::Config,
+    /// Bounds of an outbox.
+    pub outbox: hub::OutboxLimits,
+    /// Bounds before there is a session.
+    pub limits: transport::Limits,
+    /// What is allowed.
+    pub policies: Arc<Policies>,
+    /// Who is who.
+    pub authenticate: Authenticate,
+}
+
+/// What exists once the sockets are bound: what the HTTP routers and the check of origins are made from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where events go.
+    pub broker: Arc<dyn Broker>,
+    /// Which groups have members here.
+    pub router: Arc<hub::Router>,
+    /// What is allowed.
+    pub policies: Arc<Policies>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the server really listens.
+    pub listen: Listen,
+    /// Whether the server takes new work.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// What is served over HTTP.
+pub struct Http {
+    /// On the workers' listeners.
+    pub public: Router,
+    /// On the listener of the management API.
+    pub api: Router,
+    /// Which pages may connect.
+    pub allows_origin: AllowsOrigin,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be had.
+    #[error("{key} = {addr}: {source}")]
+    Bind {
+        /// The configuration's key.
+        key: &'static str,
+        /// Its value.
+        addr: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The UDP address can't be had.
+    #[error("listen.quic: {0}")]
+    Quic(#[from] quic::BindError),
+    /// A listener with TLS, and no certificate.
+    #[error("{0} needs a certificate: set tls.certificate and tls.key")]
+    NoCertificate(&'static str),
+    /// The system gives no thread.
+    #[error("a thread can't be started: {0}")]
+    Thread(io::Error),
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Every connection got its goodbye and all that was queued for it, as far as it read.
+    pub clean: bool,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens, with the ports that the kernel chose.
+    pub listen: Listen,
+    /// How QUIC packets find their worker; `None` without a listener.
+    pub steering: Option<Steering>,
+    /// The receive buffer of the UDP sockets in bytes; `None` without a listener.
+    pub udp_buffer: Option<usize>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+    farewell: watch::Sender<Option<Farewell>>,
+    stop_control: watch::Sender<bool>,
+    ended: mpsc::Receiver<usize>,
+    workers: Vec<JoinHandle<()>>,
+    control: Option<JoinHandle<()>>,
+}
+
+/// How often the memory broker forgets what is past its time.
+const SWEEP: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Binds every socket and starts every thread. `http` makes what is served over HTTP from the parts that exist by then.
+    ///
+    /// # Errors
+    /// An address can't be had, a certificate is missing, or the system gives no thread.
+    pub fn start(config: Config, http: impl FnOnce(&Parts) -> Http) -> Result<Self, StartError> {
+        let Config { workers, listen, tls, session, outbox, limits, policies, authenticate } = config;
+        let bound = Bound::bind(&listen, workers, tls.is_some())?;
+        let metrics = Arc::new(Metrics::new());
+        let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
+        let router = Arc::new(router);
+        let memory = Arc::new(memory::Memory::new(memory::Config::default(), router.clone(), Arc::new(wall_clock_ms)));
+        let ready = Arc::new(AtomicBool::new(true));
+        let parts = Parts {
+            broker: memory.clone(),
+            router: router.clone(),
+            policies: policies.clone(),
+            metrics: metrics.clone(),
+            listen: bound.listen,
+            ready: ready.clone(),
+        };
+        let Http { public, api, allows_origin } = http(&parts);
+        let (farewell, leaving) = watch::channel(None);
+        let shared = Shared {
+            broker: memory.clone(),
+            router,
+            policies,
+            authenticate,
+            allows_origin,
+            session: Arc::new(session),
+            outbox,
+            limits,
+            metrics: metrics.clone(),
+            farewell: leaving,
+            http: public,
+            tls: tls.as_ref().map(|tls| tls.tcp.clone()),
+            quic_tls: tls.map(|tls| tls.quic),
+            start_ms: wall_clock_ms(),
+        };
+        let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
+        let (ended_sender, ended) = mpsc::channel(workers + 1);
+        let (stop_control, stopping) = watch::channel(false);
+        let control = spawn_control(memory, bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let mut threads = Vec::with_capacity(workers);
+        for worker in bound.into_workers(mailboxes) {
+            threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
+        }
+        Ok(Self { listen, steering, udp_buffer, metrics, ready, farewell, stop_control, ended, workers: threads, control: Some(control) })
+    }
+
+    /// Waits until a worker has ended that should not have: the server can't go on then.
+    pub async fn failed(&mut self) -> usize {
+        self.ended.recv().await.unwrap_or(usize::MAX)
+    }
+
+    /// Drains and stops. Blocks at most a little longer than `timeout`. Clients are told to come back after a time between 0 and `spread`.
+    pub fn shutdown(mut self, timeout: Duration, spread: Duration) -> Drained {
+        self.leave(timeout, spread)
+    }
+
+    fn leave(&mut self, timeout: Duration, spread: Duration) -> Drained {
+        self.ready.store(false, Ordering::Relaxed);
+        let deadline = transport::now() + timeout;
+        self.farewell.send_replace(Some(Farewell { spread, deadline }));
+        for worker in self.workers.drain(..) {
+            // A panic has been logged by the thread itself.
+            let _ = worker.join();
+        }
+        let clean = transport::now() < deadline;
+        self.stop_control.send_replace(true);
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
+        }
+        info!(clean, "server stopped");
+        Drained { clean }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.workers.is_empty() {
+            self.leave(Duration::ZERO, Duration::ZERO);
+        }
+    }
+}
+
+/// Wall-clock time in ms since 1970-01-01 UTC. A clock before that counts as that.
+#[must_use]
+pub fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// All sockets, bound.
+struct Bound {
+    listen: Listen,
+    http: Vec<TcpListener>,
+    secure: Vec<TcpListener>,
+    quic: Vec<std::net::UdpSocket>,
+    api: ApiSocket,
+    steering: Option<Steering>,
+    udp_buffer: Option<usize>,
+    workers: usize,
+}
+
+struct ApiSocket(Option<TcpListener>);
+
+impl ApiSocket {
+    fn try_clone_first(&self) -> Option<TcpListener> {
+        self.0.as_ref().and_then(|listener| listener.try_clone().ok())
+    }
+}
+
+impl Bound {
+    fn bind(listen: &Listen, workers: usize, certificate: bool) -> Result<Self, StartError> {
+        for (key, addr) in [("listen.secure", listen.secure), ("listen.quic", listen.quic)] {
+            if addr.is_some() && !certificate {
+                return Err(StartError::NoCertificate(key));
+            }
+        }
+        let http = bind_tcp("listen.http", listen.http, workers)?;
+        let (secure, quic) = bind_secure(listen, workers)?;
+        let api = bind_tcp("listen.api", listen.api, 1)?.pop();
+        let addr = |listeners: &[TcpListener]| listeners.first().and_then(|listener| listener.local_addr().ok());
+        let listen = Listen {
+            http: addr(&http),
+            secure: addr(&secure),
+            quic: quic.as_ref().map(|group| group.local_addr),
+            api: api.as_ref().and_then(|listener| listener.local_addr().ok()),
+        };
+        let steering = quic.as_ref().map(|group| group.steering.clone());
+        let udp_buffer = quic.as_ref().map(|group| group.receive_buffer);
+        let quic = quic.map(|group| group.sockets).unwrap_or_default();
+        Ok(Self { listen, http, secure, quic, api: ApiSocket(api), steering, udp_buffer, workers })
+    }
+
+    fn into_workers(self, mailboxes: Vec<mpsc::Receiver<hub::Delivery>>) -> Vec<Worker> {
+        let workers = self.workers;
+        let (mut http, mut secure, mut quic) = (self.http.into_iter(), self.secure.into_iter(), self.quic.into_iter());
+        let worker = |(index, mailbox)| Worker {
+            index,
+            workers,
+            mailbox,
+            http: http.next().into_iter().collect(),
+            secure: secure.next().into_iter().collect(),
+            quic: quic.next(),
+        };
+        mailboxes.into_iter().enumerate().map(worker).collect()
+    }
+}
+
+/// Binds TCP and UDP; with port 0 for both, to the same port.
+fn bind_secure(listen: &Listen, workers: usize) -> Result<(Vec<TcpListener>, Option<quic::Group>), StartError> {
+    let mut tries = 10;
+    loop {
+        let secure = bind_tcp("listen.secure", listen.secure, workers)?;
+        let Some(quic) = listen.quic else { return Ok((secure, None)) };
+        let same = quic.port() == 0 && listen.secure.is_some_and(|secure| secure == quic);
+        let port = secure.first().filter(|_| same).and_then(|listener| listener.local_addr().ok()).map_or(quic.port(), |addr| addr.port());
+        match quic::bind(SocketAddr::new(quic.ip(), port), workers) {
+            Ok(group) => return Ok((secure, Some(group))),
+            Err(error) if !same || tries == 0 => return Err(error.into()),
+            // Somebody has that port for UDP: another may be free for both.
+            Err(_) => tries -= 1,
+        }
+    }
+}
+
+/// Connections that wait in the kernel until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// A listener for each worker on one port, between which the kernel spreads connections.
+fn bind_tcp(key: &'static str, addr: Option<SocketAddr>, workers: usize) -> Result<Vec<TcpListener>, StartError> {
+    let Some(addr) = addr else { return Ok(Vec::new()) };
+    let bind_error = |source| StartError::Bind { key, addr, source };
+    let first = open_tcp(addr).map_err(bind_error)?;
+    // The first takes the port without sharing, so that a port in use by another server is an error; only then it lets the others in.
+    first.bind(&addr.into()).map_err(bind_error)?;
+    let bound = first.local_addr().map_err(bind_error)?;
+    let mut sockets = vec![first];
+    if workers > 1 {
+        sockets[0].set_reuse_port(true).map_err(bind_error)?;
+    }
+    for _ in 1..workers {
+        let socket = open_tcp(addr).map_err(bind_error)?;
+        socket.set_reuse_port(true).map_err(bind_error)?;
+        socket.bind(&bound).map_err(bind_error)?;
+        sockets.push(socket);
+    }
+    for socket in &sockets {
+        socket.listen(BACKLOG).map_err(bind_error)?;
+    }
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // A restart need not wait for connections of the last life to be forgotten.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// The thread that does what no worker should: the management API, and forgetting.
+fn spawn_control(memory: Arc<memory::Memory>, api: Option<TcpListener>, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        runtime.block_on(async {
+            let mut stopping = stop.clone();
+            let serve = async {
+                let Some(api) = api else { return std::future::pending().await };
+                match tokio::net::TcpListener::from_std(api) {
+                    Ok(listener) => axum::serve(listener, router).await,
+                    Err(error) => Err(error),
+                }
+            };
+            let sweep = async {
+                let mut ticks = tokio::time::interval(SWEEP);
+                loop {
+                    ticks.tick().await;
+                    memory.sweep();
+                }
+            };
+            tokio::select! {
+                result = serve => if let Err(error) = result { error!(%error, "the API listener failed") },
+                () = sweep => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+            let _ = stop.wait_for(|stop| *stop).await;
+        });
+        runtime.shutdown_background();
+    })
+}

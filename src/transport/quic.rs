@@ -1,1 +1,0 @@
-//! The QUIC endpoint of a worker.
