@@ -243,6 +243,7 @@ impl Drop for Server {
 
 /// Wall-clock time in ms since 1970-01-01 UTC. A clock before that counts as that.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the shell's one wall clock; everything else is given it")]
 pub fn wall_clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

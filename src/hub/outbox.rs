@@ -150,8 +150,7 @@ impl Outbox {
     /// Fills `slices` with what is to be written next; returns how many were filled.
     pub fn slices<'a>(&'a mut self, slices: &mut [IoSlice<'a>], now: Instant) -> usize {
         self.tell_gaps(now);
-        let filled = slices.iter_mut().zip(&self.queue).map(|(slice, queued)| *slice = IoSlice::new(&queued.frame)).count();
-        filled
+        slices.iter_mut().zip(&self.queue).map(|(slice, queued)| *slice = IoSlice::new(&queued.frame)).count()
     }
 
     /// Fills `chunks` with what is to be written next, sharing the bytes; returns how many were filled.

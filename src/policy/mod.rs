@@ -94,7 +94,7 @@ impl Policies {
     /// client may publish to them.
     #[must_use]
     pub fn new(rules: Vec<Policy>, fallback: Policy) -> Self {
-        let personal = Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, ..fallback.clone() };
+        let personal = Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, ..fallback };
         let rules = std::iter::chain([personal], rules).collect();
         Self { rules, fallback }
     }

@@ -286,7 +286,7 @@ impl Connection<'_> {
     }
 
     /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
-    async fn end<P: Peer>(&mut self, peer: &mut P, code: Code) {
+    async fn end<P: Peer>(&self, peer: &mut P, code: Code) {
         let link = self.link().clone();
         if let Some(last) = peer.farewell(code) {
             link.send_encoded(last, now());

@@ -113,6 +113,7 @@ impl SessionIds {
 }
 
 /// The one place of this room that reads the clock; tests can pause it.
+#[expect(clippy::disallowed_methods, reason = "the shell's one clock; sessions, hub and outboxes are given it")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
