@@ -14,6 +14,8 @@ pub mod limits;
 mod msgpack;
 mod name;
 mod position;
+#[cfg(test)]
+mod tests;
 
 pub use code::{Advice, Code};
 pub use dialect::{Dialect, Encoding};
