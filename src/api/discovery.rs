@@ -61,6 +61,7 @@ pub struct Rule {
 
 /// Where and how to connect.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Discovery)]
 pub(super) struct Answer {
     /// The server's version.
     #[schema(value_type = String)]

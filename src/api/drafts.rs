@@ -80,6 +80,7 @@ pub(super) struct File {
 /// An event of any kind.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Event)]
 pub(super) struct Own {
     /// The application's own name for what this is: 1 to 64 characters out of A-Z a-z 0-9 _ - . ; or a kind of `docs/protocol.md` section 6, whose
     /// body then has the form given there.

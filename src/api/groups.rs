@@ -103,6 +103,7 @@ pub(super) struct Group {
 
 /// A position in a group.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Position)]
 pub(super) struct Place {
     /// The life of the group's counter; positions of different epochs can't be compared.
     epoch: u32,
@@ -112,6 +113,7 @@ pub(super) struct Place {
 
 /// What is allowed and kept in a group.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Policy)]
 pub(super) struct PolicyView {
     /// The pattern that the group's name matched.
     pattern: String,
@@ -130,6 +132,7 @@ pub(super) struct PolicyView {
 
 /// How much of a group's past is kept.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Retention)]
 pub(super) struct Kept {
     /// Events at most.
     size: usize,

@@ -127,16 +127,30 @@ pub(super) struct BatchReceipt {
     results: Vec<BatchResult>,
 }
 
-/// What became of one event of a batch: the fields of a receipt if `ok`, else `error`.
+/// What became of one event of a batch.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BatchResult {
-    /// Whether it was accepted.
+#[serde(untagged)]
+pub(super) enum BatchResult {
+    Accepted(BatchAccepted),
+    Refused(BatchRefused),
+}
+
+/// An event of a batch that is on its way.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchAccepted {
+    /// True.
     ok: bool,
     #[serde(flatten)]
-    receipt: Option<Receipt>,
+    receipt: Receipt,
+}
+
+/// An event of a batch that was not accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchRefused {
+    /// False.
+    ok: bool,
     /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Document>,
+    error: Document,
 }
 
 /// Send many events in one request
@@ -207,8 +221,8 @@ async fn batched(api: &Api, format: Format, bytes: &[u8]) -> Result<Receipt, Pro
 impl From<Result<Receipt, Problem>> for BatchResult {
     fn from(outcome: Result<Receipt, Problem>) -> Self {
         match outcome {
-            Ok(receipt) => Self { ok: true, receipt: Some(receipt), error: None },
-            Err(problem) => Self { ok: false, receipt: None, error: Some(problem.document(None)) },
+            Ok(receipt) => Self::Accepted(BatchAccepted { ok: true, receipt }),
+            Err(problem) => Self::Refused(BatchRefused { ok: false, error: problem.document(None) }),
         }
     }
 }
