@@ -1,1 +1,92 @@
-//! The HTTP API.
+//! The HTTP API: publish, look at groups, operate the server, discovery, and the pages that come with it.
+//!
+//! Owns routes, bodies, problem documents and the description `docs/openapi.json`. Knows groups and members only through [`Directory`], events only
+//! through the broker; holds no state of its own. Its invariant: whatever lies under `/v1` is answered to holders of an API key alone.
+
+mod body;
+mod discovery;
+mod drafts;
+mod files;
+mod gate;
+mod groups;
+mod openapi;
+mod operations;
+mod problem;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, http::Uri, middleware, routing::get};
+
+pub use discovery::{CertificateHashes, Discovery, Rule, WebSocketListener, WebTransportListener};
+pub use gate::KeyCheck;
+pub use groups::{Directory, GroupInfo};
+pub use operations::{About, Readiness};
+
+use crate::{broker::Broker, metrics::Metrics, policy::Policies};
+use problem::{Problem, Reason};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The route of the metrics, whose access depends on the configuration.
+const METRICS: &str = "/metrics";
+
+/// Whether pages of an origin (`https://example.org`) may talk to this server.
+pub type Origins = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Everything that the HTTP API needs.
+#[derive(Clone)]
+pub struct Api {
+    /// Where events go.
+    pub broker: Arc<dyn Broker>,
+    /// What is kept in which group.
+    pub policies: Arc<Policies>,
+    /// Who follows what on this node.
+    pub directory: Arc<dyn Directory>,
+    /// The API keys.
+    pub keys: Arc<dyn KeyCheck>,
+    /// The allowed origins; has to include the server's own if its console is to be used.
+    pub origins: Origins,
+    /// Where requests and events are counted.
+    pub metrics: Arc<Metrics>,
+    /// What clients are told about connecting.
+    pub discovery: Discovery,
+    /// Whether new connections are welcome.
+    pub readiness: Readiness,
+    /// Name and age of the server.
+    pub about: About,
+    /// Serve the console at `/`. Otherwise there is a short page that names the endpoints.
+    pub console: bool,
+    /// Answer `/metrics` without a key: for a listener that only operators reach.
+    pub open_metrics: bool,
+}
+
+impl Api {
+    /// The router. It can be cloned and served on any number of threads.
+    #[must_use = "a router does nothing until it is served"]
+    pub fn router(self) -> Router {
+        let api = Arc::new(self);
+        let (routes, description) = openapi::described_routes();
+        let description = bytes::Bytes::from(openapi::text(&description));
+        routes
+            .route("/v1/openapi.json", get(move || std::future::ready(openapi::answer(description.clone()))))
+            .merge(files::routes(api.console))
+            .fallback(unknown)
+            .layer(middleware::from_fn_with_state(api.clone(), gate::pass))
+            .with_state(api)
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("discovery", &self.discovery).field("about", &self.about).finish_non_exhaustive()
+    }
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let known = "POST /v1/groups/{group}/messages, POST /v1/users/{user}/messages, POST /v1/batch, GET /v1/groups, GET /v1/health, \
+                 GET /v1/openapi.json (all of them), GET /.well-known/fanfare, GET /healthz, GET /";
+    Problem::new(Reason::NotFound, format!("{:?} is no path of this server; there are {known}", uri.path()))
+}

@@ -59,7 +59,7 @@ struct ErrorCode {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
-    route: &'static str,
+    route: String,
     status: u16,
 }
 
@@ -188,9 +188,9 @@ impl Metrics {
         self.errors.get_or_create(&ErrorCode { code }).inc();
     }
 
-    /// An HTTP request was answered. `route` is the route's pattern, not the path that was asked for.
-    pub fn http_requests(&self, route: &'static str, status: u16) {
-        self.requests.get_or_create(&Request { route, status }).inc();
+    /// An HTTP request was answered. `route` must be the route's pattern, never the path that was asked for.
+    pub fn http_requests(&self, route: &str, status: u16) {
+        self.requests.get_or_create(&Request { route: route.to_owned(), status }).inc();
     }
 
     /// All metrics as OpenMetrics text; its content type is [`CONTENT_TYPE`].
