@@ -1,19 +1,24 @@
 //! A real server on ports that the kernel chose, with the memory broker and a certificate of its own.
 
 use std::{
-    sync::Arc,
-    time::Duration,
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
 
 use axum::Router;
 use fanfare::{
     broker::{Publication, Receipt},
+    client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
     policy::{Pattern, Policies, Policy, SlowConsumer, Who},
-    protocol::{Code, Content, GroupName, Retention, UserId},
-    server::{Config, Http, Listen, Parts, Server},
+    protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
+    server::{Config, Http, Listen, Parts, Server, Tls},
     session::{self, Identity},
-    transport::Limits,
+    transport::{
+        Limits,
+        tls::{self, Certificate},
+    },
 };
 
 pub const KEPT: Retention = Retention { size: 100, ttl: Duration::from_secs(60) };
@@ -36,8 +41,8 @@ pub fn config(workers: usize) -> Config {
     ];
     Config {
         workers,
-        listen: Listen { http: any, secure: None, quic: None, api: None },
-        tls: None,
+        listen: Listen { http: any, secure: any, quic: any, api: None },
+        tls: Some(tls()),
         session: session::Config {
             max_frame: 65_536,
             max_groups: 200,
@@ -58,6 +63,18 @@ pub fn config(workers: usize) -> Config {
     }
 }
 
+/// One certificate for all servers of a test run.
+fn certificate() -> &'static Certificate {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        tls::development(dir.path(), SystemTime::now(), false).unwrap()
+    })
+}
+
+fn tls() -> Tls {
+    Tls { tcp: certificate().tcp().unwrap(), quic: certificate().quic().unwrap() }
+}
 
 impl TestServer {
     pub fn start(workers: usize) -> Self {
@@ -83,5 +100,124 @@ impl TestServer {
         let retention = self.parts.policies.of(&group).history;
         let content = Content::message(text, None).unwrap();
         self.parts.broker.publish(Publication { group, content, sender: None, key: None, retention }).await.unwrap()
+    }
+}
+
+/// The ways in which everything has to work.
+pub const WAYS: [(Transport, Dialect); 4] = [
+    (Transport::Websocket, Dialect::Msgpack),
+    (Transport::Websocket, Dialect::Json),
+    (Transport::Webtransport, Dialect::Msgpack),
+    (Transport::Webtransport, Dialect::Json),
+];
+
+/// Longer than anything here takes on a busy machine; only there so that a hanging test ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits, but not for ever.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it never happened")
+}
+
+/// Waits until a condition holds, looking at it again and again.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl TestServer {
+    pub fn target(&self, (transport, dialect): (Transport, Dialect)) -> Target {
+        let listen = self.listen();
+        let url = match transport {
+            Transport::Websocket => format!("ws://{}/fanfare", listen.http.unwrap()),
+            Transport::Webtransport => format!("https://{}/fanfare", listen.quic.unwrap()),
+        };
+        Target { transport, url, dialect, trust: Trust::Hashes(vec![certificate().sha256()]), origin: None }
+    }
+
+    /// A client that has been welcomed.
+    pub async fn client(&self, way: (Transport, Dialect)) -> TestClient {
+        self.user(way, None).await
+    }
+
+    /// The same with a token.
+    pub async fn user(&self, way: (Transport, Dialect), user: Option<&str>) -> TestClient {
+        let hello = Hello { version: 1, token: user.map(str::to_owned), ..Hello::default() };
+        let (client, _) = soon(Client::open(&self.target(way), hello)).await.unwrap();
+        TestClient { client, request: 0 }
+    }
+
+    /// What a metric says now; 0 if it has never been counted.
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = self.parts.metrics.encode();
+        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0.0)
+    }
+}
+
+/// A client with words for what tests do.
+pub struct TestClient {
+    pub client: Client,
+    pub request: u32,
+}
+
+/// What `subscribed` told.
+#[derive(Debug, Clone)]
+pub struct Subscribed {
+    pub number: u32,
+    pub position: Position,
+    pub recovery: fanfare::protocol::Recovery,
+    pub missed: u64,
+}
+
+impl TestClient {
+    pub async fn send(&mut self, frame: ClientFrame) {
+        soon(self.client.send(&frame)).await.unwrap();
+    }
+
+    pub async fn next(&mut self) -> ServerFrame {
+        soon(self.client.recv()).await.unwrap()
+    }
+
+    pub async fn subscribe(&mut self, group: &str, since: Option<Position>) -> Subscribed {
+        self.request += 1;
+        self.send(ClientFrame::Subscribe(Subscribe { request: self.request, group: group.into(), since })).await;
+        match self.next().await {
+            ServerFrame::Subscribed { request, number, group: named, position, recovery, missed } => {
+                assert_eq!((request, named.as_str()), (self.request, group));
+                Subscribed { number, position, recovery, missed }
+            }
+            other => panic!("{other:?} instead of subscribed"),
+        }
+    }
+
+    pub async fn event(&mut self) -> Event {
+        match self.next().await {
+            ServerFrame::Event { event, .. } => event,
+            other => panic!("{other:?} instead of an event"),
+        }
+    }
+
+    pub async fn offsets(&mut self, count: usize) -> Vec<u64> {
+        let mut offsets = Vec::new();
+        for _ in 0..count {
+            offsets.push(self.event().await.offset);
+        }
+        offsets
+    }
+
+    /// The code of the goodbye that comes next, and of the close after it, if the transport told one.
+    pub async fn goodbye(&mut self) -> (Code, Option<u64>) {
+        let code = match self.next().await {
+            ServerFrame::Goodbye { code, .. } => Code::from_number(code).unwrap(),
+            other => panic!("{other:?} instead of goodbye"),
+        };
+        match soon(self.client.recv()).await {
+            Err(fanfare::client::Error::Closed { code: close, .. }) => (code, close),
+            other => panic!("{other:?} after goodbye"),
+        }
     }
 }

@@ -1,4 +1,11 @@
 //! Integration tests over real sockets: one binary, one file for each behaviour.
+//!
+//! `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets. `slow`: readers that do not read. `drain`: leaving.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
-mod smoke;
+mod delivery;
+mod drain;
+mod hostile;
+mod slow;

@@ -1,0 +1,172 @@
+//! Identity by token: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256.
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::protocol::{Code, UserId};
+
+/// Clocks of two machines may differ by this, in seconds.
+const LEEWAY_S: u64 = 30;
+
+/// Who a peer is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// `None`: anonymous.
+    pub user: Option<UserId>,
+    /// Until when that holds, in seconds since 1970-01-01 UTC.
+    pub expires_at_s: Option<u64>,
+}
+
+/// Why a peer may not connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No token, and anonymous sessions are not allowed.
+    #[error("a token is needed")]
+    TokenRequired,
+    /// The signature, the algorithm or a claim is not right.
+    #[error("the token can't be accepted")]
+    TokenInvalid,
+    /// Its time is over.
+    #[error("the token has expired")]
+    TokenExpired,
+}
+
+impl Refusal {
+    /// The code that the client is told.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::TokenRequired => Code::TokenRequired,
+            Self::TokenInvalid => Code::TokenInvalid,
+            Self::TokenExpired => Code::TokenExpired,
+        }
+    }
+}
+
+/// Says who the holder of a token is.
+pub struct Authenticator {
+    anonymous: bool,
+    key: Option<DecodingKey>,
+    validation: Validation,
+}
+
+/// The claims that are used (RFC 7519, section 4.1).
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    exp: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<u64>,
+}
+
+impl Authenticator {
+    /// Accepts tokens that were signed with this secret, and anonymous peers if that is allowed. Without a secret no token is accepted.
+    #[must_use]
+    pub fn new(anonymous: bool, secret: Option<&Secret>) -> Self {
+        // The algorithm is ours to say, never the token's. Times are checked below, against the time that is given.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims(&["sub"]);
+        Self { anonymous, key: secret.map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())), validation }
+    }
+
+    /// Who this is, at `now_s` seconds since 1970-01-01 UTC.
+    ///
+    /// # Errors
+    /// Says why the peer may not connect.
+    pub fn authenticate(&self, token: Option<&str>, now_s: u64) -> Result<Identity, Refusal> {
+        let Some(token) = token else {
+            return if self.anonymous { Ok(Identity::default()) } else { Err(Refusal::TokenRequired) };
+        };
+        let key = self.key.as_ref().ok_or(Refusal::TokenInvalid)?;
+        let claims = decode::<Claims>(token, key, &self.validation).map_err(|error| refusal(error.kind()))?.claims;
+        if claims.nbf.is_some_and(|from| from > now_s + LEEWAY_S) {
+            return Err(Refusal::TokenInvalid);
+        }
+        if claims.exp.is_some_and(|until| until + LEEWAY_S <= now_s) {
+            return Err(Refusal::TokenExpired);
+        }
+        let user = UserId::parse(&claims.sub).map_err(|_| Refusal::TokenInvalid)?;
+        Ok(Identity { user: Some(user), expires_at_s: claims.exp.map(|until| until.saturating_add(LEEWAY_S)) })
+    }
+}
+
+fn refusal(kind: &ErrorKind) -> Refusal {
+    if matches!(kind, ErrorKind::ExpiredSignature) { Refusal::TokenExpired } else { Refusal::TokenInvalid }
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticator").field("anonymous", &self.anonymous).field("tokens", &self.key.is_some()).finish()
+    }
+}
+
+/// A token for `user` that ends at `expires_at_s`.
+///
+/// # Errors
+/// The provider of cryptography refuses the secret.
+pub fn issue(secret: &Secret, user: &UserId, expires_at_s: u64) -> Result<String, jsonwebtoken::errors::Error> {
+    let claims = Claims { sub: user.to_string(), exp: Some(expires_at_s), nbf: None };
+    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_764_000_000;
+
+    fn secret() -> Secret {
+        Secret::new("a secret of more than thirty-two bytes")
+    }
+
+    fn authenticate(token: &str) -> Result<Identity, Refusal> {
+        Authenticator::new(false, Some(&secret())).authenticate(Some(token), NOW)
+    }
+
+    fn signed(claims: &serde_json::Value) -> String {
+        encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret().expose().as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_good_token_names_its_user_until_its_end() {
+        let token = issue(&secret(), &UserId::parse("john").unwrap(), NOW + 60).unwrap();
+        let identity = authenticate(&token).unwrap();
+        assert_eq!((identity.user.unwrap().as_str(), identity.expires_at_s), ("john", Some(NOW + 90)));
+        assert_eq!(authenticate(&signed(&json!({"sub": "ann"}))).unwrap().expires_at_s, None);
+    }
+
+    #[test]
+    fn times_are_checked_with_some_leeway() {
+        assert!(authenticate(&signed(&json!({"sub": "ann", "exp": NOW - 29}))).is_ok());
+        assert_eq!(authenticate(&signed(&json!({"sub": "ann", "exp": NOW - 30}))), Err(Refusal::TokenExpired));
+        assert_eq!(authenticate(&signed(&json!({"sub": "ann", "nbf": NOW + 31}))), Err(Refusal::TokenInvalid));
+    }
+
+    #[test]
+    fn whatever_is_not_signed_by_us_with_our_algorithm_is_refused() {
+        let good = signed(&json!({"sub": "ann"}));
+        let claims = good.split('.').nth(1).unwrap();
+        let none = format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#));
+        let other_secret = encode(&Header::new(Algorithm::HS256), &json!({"sub": "ann"}), &EncodingKey::from_secret(b"x")).unwrap();
+        let hs512 = EncodingKey::from_secret(secret().expose().as_bytes());
+        let other_algorithm = encode(&Header::new(Algorithm::HS512), &json!({"sub": "ann"}), &hs512).unwrap();
+        let no_user = signed(&json!({"exp": NOW + 60}));
+        let bad_user = signed(&json!({"sub": "a b"}));
+        for token in [&none, &other_secret, &other_algorithm, &no_user, &bad_user, "", "a.b.c", "rubbish"] {
+            assert_eq!(authenticate(token), Err(Refusal::TokenInvalid), "{token}");
+        }
+    }
+
+    #[test]
+    fn without_a_token_one_is_anonymous_where_that_is_allowed() {
+        assert_eq!(Authenticator::new(true, None).authenticate(None, NOW), Ok(Identity::default()));
+        assert_eq!(Authenticator::new(false, None).authenticate(None, NOW), Err(Refusal::TokenRequired));
+        assert_eq!(Authenticator::new(true, None).authenticate(Some("a.b.c"), NOW), Err(Refusal::TokenInvalid));
+    }
+}

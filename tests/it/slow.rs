@@ -1,0 +1,104 @@
+//! Readers that stop reading: memory stays bounded, the policy happens, it is counted, and nobody else notices.
+
+use fanfare::{
+    hub::OutboxLimits,
+    protocol::{Code, GapReason, ServerFrame},
+};
+
+use crate::common::{TestServer, WAYS, config, soon, until};
+
+/// Large enough that kernel and QUIC buffers fill in a few hundred events.
+fn big(n: usize) -> String {
+    format!("{n:05}{}", "x".repeat(40_000))
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_closed_and_the_others_get_everything() {
+    for way in [WAYS[0], WAYS[2]] {
+        let mut config = config(2);
+        config.outbox = OutboxLimits { bytes: 200_000, ..config.outbox };
+        let server = TestServer::with(config);
+        let mut stopped = server.client(way).await;
+        stopped.subscribe("a", None).await;
+        let mut reading = server.client(way).await;
+        reading.subscribe("a", None).await;
+        let reader = tokio::spawn(async move {
+            let mut seen = 0;
+            while seen < 1000 {
+                seen = reading.event().await.offset;
+            }
+            seen
+        });
+        for n in 1..=1000 {
+            server.publish("a", &big(n)).await;
+            assert!(server.metric("fanfare_outbox_bytes") <= 2.0 * 300_000.0);
+            tokio::time::sleep(std::time::Duration::from_micros(500)).await;
+        }
+        assert_eq!(soon(reader).await.unwrap(), 1000);
+        let counted = "fanfare_dropped_total{reason=\"disconnected\"}";
+        until("the drop is counted", || server.metric(counted) > 0.0).await;
+        drop(stopped);
+        until("the outbox is gone", || server.metric("fanfare_outbox_bytes") == 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_learns_the_code_when_it_reads_again() {
+    let mut config = config(1);
+    config.outbox = OutboxLimits { bytes: 100_000, ..config.outbox };
+    let server = TestServer::with(config);
+    let mut client = server.client(WAYS[0]).await;
+    client.subscribe("a", None).await;
+    let mut n = 0;
+    while server.metric("fanfare_dropped_total{reason=\"disconnected\"}") == 0.0 {
+        n += 1;
+        server.publish("a", &big(n)).await;
+        tokio::task::yield_now().await;
+    }
+    let mut last = 0;
+    let code = loop {
+        match soon(client.client.recv()).await.unwrap() {
+            ServerFrame::Event { event, .. } => {
+                assert_eq!(event.offset, last + 1);
+                last = event.offset;
+            }
+            ServerFrame::Goodbye { code, reconnect: true, .. } => break code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, u64::from(Code::SlowConsumer.number()));
+}
+
+#[tokio::test]
+async fn where_the_policy_says_so_the_oldest_are_dropped_and_the_gap_is_told() {
+    for way in [WAYS[0], WAYS[2]] {
+        let mut config = config(1);
+        config.outbox = OutboxLimits { bytes: 200_000, ..config.outbox };
+        let server = TestServer::with(config);
+        let mut client = server.client(way).await;
+        client.subscribe("lossy_a", None).await;
+        let mut published = 0;
+        while server.metric("fanfare_dropped_total{reason=\"slow_consumer\"}") < 10.0 {
+            published += 1;
+            server.publish("lossy_a", &big(published)).await;
+            tokio::task::yield_now().await;
+        }
+        let (mut next, mut lost) = (1, 0);
+        while next <= published as u64 {
+            match client.next().await {
+                ServerFrame::Event { event, .. } => {
+                    assert_eq!(event.offset, next);
+                    next += 1;
+                }
+                ServerFrame::Gap { gap, .. } => {
+                    assert_eq!((gap.from, gap.reason), (next, GapReason::Slow));
+                    lost += gap.count.unwrap();
+                    next = gap.to + 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(lost >= 10);
+        assert_eq!(server.metric("fanfare_dropped_total{reason=\"slow_consumer\"}"), lost as f64);
+    }
+}
