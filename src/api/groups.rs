@@ -1,4 +1,8 @@
 //! Looking at groups: which there are on this node, what is known of one, and its past.
+//!
+//! Reads only. Its invariant: no answer is longer than one page, counted in items and in bytes.
+
+#![expect(unused_qualifications, reason = "the code that utoipa makes of `params(…)` has them")]
 
 use std::sync::Arc;
 

@@ -64,18 +64,26 @@ pub struct Api {
 }
 
 impl Api {
-    /// The router. It can be cloned and served on any number of threads.
+    /// Everything: management API, metrics, and what [`Self::public_router`] has. It can be cloned and served on any number of threads.
     #[must_use = "a router does nothing until it is served"]
     pub fn router(self) -> Router {
-        let api = Arc::new(self);
         let (routes, description) = openapi::described_routes();
         let description = bytes::Bytes::from(openapi::text(&description));
-        routes
-            .route("/v1/openapi.json", get(move || std::future::ready(openapi::answer(description.clone()))))
-            .merge(files::routes(api.console))
-            .fallback(unknown)
-            .layer(middleware::from_fn_with_state(api.clone(), gate::pass))
-            .with_state(api)
+        let description = get(move || std::future::ready(openapi::answer(description.clone())));
+        self.finished(routes.route("/v1/openapi.json", description).fallback(unknown))
+    }
+
+    /// What browsers and probes need, and nothing else: discovery, pages, `/healthz`, `/readyz`. For public listeners of a server whose management API
+    /// has a listener of its own.
+    #[must_use = "a router does nothing until it is served"]
+    pub fn public_router(self) -> Router {
+        self.finished(openapi::open_routes().split_for_parts().0.fallback(unknown_here))
+    }
+
+    fn finished(self, routes: Router<Arc<Self>>) -> Router {
+        let api = Arc::new(self);
+        let gate = middleware::from_fn_with_state(api.clone(), gate::pass);
+        routes.merge(files::routes(api.console)).layer(gate).with_state(api)
     }
 }
 
@@ -89,4 +97,9 @@ async fn unknown(uri: Uri) -> Problem {
     let known = "POST /v1/groups/{group}/messages, POST /v1/users/{user}/messages, POST /v1/batch, GET /v1/groups, GET /v1/health, \
                  GET /v1/openapi.json (all of them), GET /.well-known/fanfare, GET /healthz, GET /";
     Problem::new(Reason::NotFound, format!("{:?} is no path of this server; there are {known}", uri.path()))
+}
+
+async fn unknown_here(uri: Uri) -> Problem {
+    let known = "GET /.well-known/fanfare, GET /healthz, GET /readyz, GET /; the management API has an address of its own";
+    Problem::new(Reason::NotFound, format!("{:?} is no path of this address; there are {known}", uri.path()))
 }

@@ -57,11 +57,14 @@ pub(super) fn described_routes() -> (Router<Arc<Api>>, Description) {
         .routes(routes!(groups::show))
         .routes(routes!(groups::history))
         .routes(routes!(operations::health))
-        .routes(routes!(operations::alive))
-        .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))
-        .routes(routes!(discovery::discover))
+        .merge(open_routes())
         .split_for_parts()
+}
+
+/// The routes that are for everybody.
+pub(super) fn open_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(operations::alive)).routes(routes!(operations::ready)).routes(routes!(discovery::discover))
 }
 
 /// The description as text, as it is served and kept in `docs/openapi.json`.

@@ -1,4 +1,6 @@
 //! For those who run the server: is it alive, is it ready, how is it, what has it counted.
+//!
+//! Shows what others know; decides nothing.
 
 use std::{sync::Arc, time::Instant};
 

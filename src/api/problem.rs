@@ -120,10 +120,18 @@ reasons! {
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The server takes no new connections" None,
 }
 
+/// Longest detail, in characters; the rest is cut off.
+const DETAIL_CHARS: usize = 400;
+
 impl Problem {
     /// A problem with a sentence about this request.
     pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), retry_after: None }
+        let mut detail = detail.into();
+        // It may quote the caller: a field's name can be as long as a body.
+        if let Some((end, _)) = detail.char_indices().nth(DETAIL_CHARS) {
+            detail.replace_range(end.., "…");
+        }
+        Self { reason, detail, retry_after: None }
     }
 
     /// The problem of an answer that some layer below made without us, as far as its status tells.

@@ -89,6 +89,23 @@ async fn unknown_paths_and_methods_are_problems_that_help() {
 }
 
 #[tokio::test]
+async fn a_public_router_has_neither_management_nor_metrics() {
+    let world = world();
+    let ask = async |path: &str, key: bool| {
+        let request = if key { with_key(Method::GET, path) } else { without_key(Method::GET, path) };
+        let response = world.api.clone().public_router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.status().as_u16()
+    };
+    for path in ["/", "/.well-known/fanfare", "/healthz", "/readyz"] {
+        assert_eq!(ask(path, false).await, 200, "{path}");
+    }
+    for path in ["/v1/groups", "/v1/health", "/v1/openapi.json"] {
+        assert_eq!((ask(path, false).await, ask(path, true).await), (401, 404), "{path}");
+    }
+    assert_eq!(ask("/metrics", true).await, 404);
+}
+
+#[tokio::test]
 async fn request_ids_come_back_if_they_are_fit_for_a_log() {
     let world = world();
     let ask = |id: &'static str| world.send(with_key(Method::GET, "/v1/x").header("x-request-id", id).body(Body::empty()).unwrap());
@@ -108,6 +125,12 @@ async fn a_panic_ends_one_request_and_tells_nothing() {
     assert!(!detail.contains("a test asks"), "{detail}");
     assert_eq!(world.api.metrics.panics.get(), 1);
     assert_eq!(world.get("/v1/health").await.status, 200);
+}
+
+#[test]
+fn details_are_bounded() {
+    let problem = Problem::new(Reason::BadEvent, "ä".repeat(100_000));
+    assert_eq!(problem.detail.chars().count(), 401);
 }
 
 #[test]

@@ -156,6 +156,15 @@ async fn a_body_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_announced_as_too_long_is_not_waited_for() {
+    tokio::time::pause();
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>());
+    let request =
+        with_key(Method::POST, "/v1/groups/a/messages").header("content-type", "application/json").header("content-length", "262145");
+    world().send(request.body(endless).unwrap()).await.problem(413, "body_too_large");
+}
+
+#[tokio::test]
 async fn a_busy_node_says_when_to_try_again() {
     let world = world();
     world.members.room.store(0, Ordering::Relaxed);
