@@ -36,6 +36,7 @@ pub fn config(workers: usize) -> Config {
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let rules = vec![
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),
+        policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect),
     ];
@@ -112,7 +113,7 @@ pub const WAYS: [(Transport, Dialect); 4] = [
 ];
 
 /// Longer than anything here takes on a busy machine; only there so that a hanging test ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits, but not for ever.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {

@@ -41,7 +41,7 @@ async fn everybody_gets_every_event_in_order() {
         for client in &mut clients {
             assert_eq!(client.offsets(200).await, (1..=200).collect::<Vec<_>>());
         }
-        assert_eq!(server.metric("fanfare_delivered_total"), 2400.0);
+        assert_eq!(server.metric("fanfare_events_delivered_total"), 2400.0);
     }
 }
 
@@ -134,10 +134,10 @@ async fn what_history_no_longer_has_is_told_as_a_gap() {
 async fn resuming_while_events_are_published_loses_and_repeats_nothing() {
     let server = TestServer::start(2);
     let mut first = server.client(WAYS[0]).await;
-    let epoch = first.subscribe("busy", None).await.position.epoch;
+    let epoch = first.subscribe("deep_busy", None).await.position.epoch;
     let publishing = async {
         for n in 1..=600u64 {
-            server.publish("busy", &n.to_string()).await;
+            server.publish("deep_busy", &n.to_string()).await;
             tokio::task::yield_now().await;
         }
     };
@@ -148,7 +148,7 @@ async fn resuming_while_events_are_published_loses_and_repeats_nothing() {
             let way = WAYS[round % WAYS.len()];
             round += 1;
             let mut client = server.client(way).await;
-            let subscribed = client.subscribe("busy", Some(Position { epoch, offset: seen })).await;
+            let subscribed = client.subscribe("deep_busy", Some(Position { epoch, offset: seen })).await;
             assert_eq!(subscribed.recovery, Recovery::Recovered, "the first {seen} of 600");
             // Reads on past what was missed, then leaves in the middle of things.
             for _ in 0..(subscribed.missed + 20).min(600 - seen) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare::protocol::{Code, ServerFrame};
 
-use crate::common::{TestServer, WAYS, soon};
+use crate::common::{TestServer, WAYS, soon, until};
 
 #[tokio::test]
 async fn leaving_finishes_outboxes_and_says_when_to_come_back() {
@@ -35,7 +35,14 @@ async fn leaving_finishes_outboxes_and_says_when_to_come_back() {
 #[tokio::test]
 async fn a_peer_that_does_not_go_is_cut_off_in_time() {
     let mut server = TestServer::start(1);
-    let stuck = tokio::net::TcpStream::connect(server.listen().secure.unwrap()).await.unwrap();
+    let mut stuck = server.client(WAYS[0]).await;
+    stuck.subscribe("a", None).await;
+    let mut published = 0.0;
+    while server.metric("fanfare_outbox_bytes") == 0.0 {
+        server.publish("a", &"x".repeat(40_000)).await;
+        published += 1.0;
+        until("it is delivered", || server.metric("fanfare_events_delivered_total") == published).await;
+    }
     let running = server.server.take().unwrap();
     let draining = tokio::task::spawn_blocking(move || running.shutdown(Duration::from_millis(300), Duration::ZERO));
     assert!(!soon(draining).await.unwrap().clean);

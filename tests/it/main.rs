@@ -2,7 +2,7 @@
 //!
 //! `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets. `slow`: readers that do not read. `drain`: leaving.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
 mod delivery;

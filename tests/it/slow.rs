@@ -35,7 +35,7 @@ async fn a_reader_that_stops_is_closed_and_the_others_get_everything() {
             tokio::time::sleep(std::time::Duration::from_micros(500)).await;
         }
         assert_eq!(soon(reader).await.unwrap(), 1000);
-        let counted = "fanfare_dropped_total{reason=\"disconnected\"}";
+        let counted = "fanfare_events_dropped_total{reason=\"disconnected\"}";
         until("the drop is counted", || server.metric(counted) > 0.0).await;
         drop(stopped);
         until("the outbox is gone", || server.metric("fanfare_outbox_bytes") == 0.0).await;
@@ -50,7 +50,7 @@ async fn a_slow_reader_learns_the_code_when_it_reads_again() {
     let mut client = server.client(WAYS[0]).await;
     client.subscribe("a", None).await;
     let mut n = 0;
-    while server.metric("fanfare_dropped_total{reason=\"disconnected\"}") == 0.0 {
+    while server.metric("fanfare_events_dropped_total{reason=\"disconnected\"}") == 0.0 {
         n += 1;
         server.publish("a", &big(n)).await;
         tokio::task::yield_now().await;
@@ -78,7 +78,7 @@ async fn where_the_policy_says_so_the_oldest_are_dropped_and_the_gap_is_told() {
         let mut client = server.client(way).await;
         client.subscribe("lossy_a", None).await;
         let mut published = 0;
-        while server.metric("fanfare_dropped_total{reason=\"slow_consumer\"}") < 10.0 {
+        while server.metric("fanfare_events_dropped_total{reason=\"slow_consumer\"}") < 10.0 {
             published += 1;
             server.publish("lossy_a", &big(published)).await;
             tokio::task::yield_now().await;
@@ -99,6 +99,6 @@ async fn where_the_policy_says_so_the_oldest_are_dropped_and_the_gap_is_told() {
             }
         }
         assert!(lost >= 10);
-        assert_eq!(server.metric("fanfare_dropped_total{reason=\"slow_consumer\"}"), lost as f64);
+        assert_eq!(server.metric("fanfare_events_dropped_total{reason=\"slow_consumer\"}"), lost as f64);
     }
 }
