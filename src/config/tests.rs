@@ -1,0 +1,138 @@
+//! Every promise of the configuration: precedence, all mistakes at once, suggestions, units, refusals.
+
+use std::io::Write as _;
+
+use super::*;
+use crate::protocol::GroupName;
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn errors(mode: Mode, text: &str, env: &[(&str, &str)]) -> Vec<String> {
+    let file = file(text);
+    let path = file.path().display().to_string();
+    let errors = load(mode, Some(file.path()), pairs(env), []).map(|_| ()).unwrap_err();
+    errors.iter().map(|error| error.to_string().replace(&path, "FILE")).collect()
+}
+
+const KEY: (&str, &str) = ("FANFARE_API__KEYS", "k");
+
+#[test]
+fn development_needs_nothing() {
+    let config = load(Mode::Dev, None, [], []).unwrap();
+    assert_eq!(config.http, "127.0.0.1:8080".parse().ok());
+    assert_eq!((config.secure, config.quic, config.api), ("127.0.0.1:4433".parse().ok(), "127.0.0.1:4433".parse().ok(), None));
+    assert!(config.anonymous && config.page && config.workers > 0);
+    assert!(config.shown.iter().all(|shown| shown.origin == Origin::Default));
+}
+
+#[test]
+fn flags_go_over_the_environment_and_that_over_the_file_and_that_over_defaults() {
+    let file = file("node = 'file'\nworkers = 3\n[listen]\nhttp = '127.0.0.1:1'\nsecure = '127.0.0.1:2'\n");
+    let env = pairs(&[("FANFARE_LISTEN__HTTP", "127.0.0.1:3"), ("FANFARE_NODE", "env"), ("PATH", "x")]);
+    let flags = pairs(&[("node", "flag")]);
+    let config = load(Mode::Dev, Some(file.path()), env, flags).unwrap();
+    assert_eq!((config.session.node.as_str(), config.workers), ("flag", 3));
+    assert_eq!((config.http.unwrap().port(), config.secure.unwrap().port(), config.quic.unwrap().port()), (3, 2, 2));
+    let origin = |key: &str| config.shown.iter().find(|shown| shown.key == key).unwrap().origin.clone();
+    assert_eq!(origin("node"), Origin::Flag);
+    assert_eq!(origin("listen.http"), Origin::Environment("FANFARE_LISTEN__HTTP".into()));
+    assert_eq!(origin("workers"), Origin::File(file.path().to_owned()));
+    assert_eq!(origin("history.size"), Origin::Default);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_key_value_origin_and_rule() {
+    let text = "wokers = 2\n[limits]\nping_interval = 25\nframe = '64KB'\n[listen]\nhttp = 'localhost'\n[[groups]]\nmatch = 'a'\nslow = 'drop'\nsbscribe = 'anyone'\n";
+    let mut found = errors(Mode::Dev, text, &[("FANFARE_NOD", "x")]);
+    found.sort();
+    assert_eq!(found, [
+        "groups[0].sbscribe (FILE) is no key; did you mean `subscribe`?",
+        "groups[0].slow = \"drop\" (FILE) has to be disconnect or drop_oldest",
+        "limits.frame = \"64KB\" (FILE) has to be a size from 1024 to 1048576 bytes, such as 64KiB or 1MiB",
+        "limits.ping_interval = \"25\" (FILE) has to be a time with its unit, such as 250ms, 30s, 5m or 1h",
+        "listen.http = \"localhost\" (FILE) has to be an address with a port, such as 127.0.0.1:8080 or [::1]:8080, or off",
+        "nod (environment FANFARE_NOD) is no key; did you mean `node`?",
+        "wokers (FILE) is no key; did you mean `workers`?",
+    ]);
+}
+
+#[test]
+fn a_file_that_was_named_has_to_be_there_and_to_be_toml() {
+    let errors_of = |path: &Path| load(Mode::Dev, Some(path), [], []).map(|_| ()).unwrap_err();
+    assert!(errors_of(Path::new("/nowhere.toml"))[0].to_string().starts_with("the configuration file /nowhere.toml can't be read"));
+    assert!(errors(Mode::Dev, "node = ", &[])[0].starts_with("FILE: "));
+}
+
+#[test]
+fn production_refuses_what_is_unsafe_and_says_what_to_set() {
+    let found = errors(Mode::Serve, "[listen]\nhttp = '0.0.0.0:80'\nsecure = '[::]:443'\nquic = 'off'\n", &[]);
+    let has = |what: &str, cure: &str| assert!(found.iter().any(|error| error.contains(what) && error.contains(cure)), "{found:#?}");
+    has("listen.http = 0.0.0.0:80 can be reached from other machines, and nothing says who may connect", "set auth.hmac_secret");
+    has("and no page may use it", "set auth.origins");
+    has("listen.secure = [::]:443 can be reached from other machines with a development certificate", "set tls.certificate and tls.key");
+    has("there is no API key", "set api.keys");
+    let good = "[listen]\nhttp = '0.0.0.0:80'\nsecure = 'off'\n[auth]\nanonymous = true\norigins = ['https://a.example']\n";
+    let file = file(good);
+    assert!(load(Mode::Serve, Some(file.path()), pairs(&[KEY]), []).is_ok());
+    assert!(load(Mode::Serve, None, pairs(&[KEY]), []).is_ok());
+}
+
+#[test]
+fn development_stays_on_loopback() {
+    assert!(errors(Mode::Dev, "[listen]\nhttp = '0.0.0.0:80'\n", &[])[0].contains("`dev` listens on loopback only"));
+}
+
+#[test]
+fn certificate_and_key_belong_together_and_something_has_to_listen() {
+    assert!(errors(Mode::Dev, "[tls]\nkey = 'x'\n", &[])[0].contains("set both or neither"));
+    let off = "[listen]\nhttp = 'off'\nsecure = 'off'\nquic = 'off'\n";
+    assert!(errors(Mode::Dev, off, &[])[0].contains("all off"));
+    assert!(errors(Mode::Dev, "[auth]\norigins = ['app.example.org']\n", &[])[0].contains("is no origin"));
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_shown() {
+    let secret = file("s3cret\n");
+    let path = secret.path().display().to_string();
+    let env = pairs(&[("FANFARE_AUTH__HMAC_SECRET_FILE", &path), ("FANFARE_API__KEYS", "['one', 'two']")]);
+    let config = load(Mode::Serve, None, env, []).unwrap();
+    assert_eq!(config.hmac_secret.as_ref().unwrap().expose(), "s3cret");
+    assert_eq!(config.api_keys.len(), 2);
+    let all = format!("{config:?}");
+    assert!(!all.contains("s3cret") && !all.contains("\"one\""), "{all}");
+    let missing = load(Mode::Dev, None, pairs(&[("FANFARE_AUTH__HMAC_SECRET_FILE", "/nowhere")]), []);
+    assert!(missing.map(|_| ()).unwrap_err()[0].to_string().contains("/nowhere"));
+}
+
+#[test]
+fn what_kubernetes_and_the_sending_commands_set_is_left_alone() {
+    let env = pairs(&[
+        ("FANFARE_PORT", "tcp://10.0.0.1:80"),
+        ("FANFARE_SERVICE_HOST", "10.0.0.1"),
+        ("FANFARE_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("FANFARE_API_KEY", "x"),
+        ("FANFARE_URL", "http://x"),
+    ]);
+    assert!(load(Mode::Dev, None, env, []).is_ok());
+}
+
+#[test]
+fn policies_are_read_in_order_with_the_defaults_of_history() {
+    let text = "[history]\nsize = 7\n[[groups]]\nmatch = 'live_*'\nhistory_size = 0\n[[groups]]\nmatch = 'team_*'\nsubscribe = 'authenticated'\nhistory_ttl = '1h'\nslow = 'drop_oldest'\n";
+    let file = file(text);
+    let config = load(Mode::Serve, Some(file.path()), pairs(&[KEY]), []).unwrap();
+    let policy = |group: &str| config.policies.of(&GroupName::parse(group).unwrap()).clone();
+    assert_eq!(policy("live_x").history, None);
+    assert_eq!(policy("team_x").history.map(|kept| (kept.size, kept.ttl)), Some((7, Duration::from_secs(3600))));
+    assert_eq!(policy("other").history.map(|kept| kept.size), Some(7));
+    assert_eq!(policy("other").publish, crate::policy::Who::Nobody);
+    assert!(errors(Mode::Serve, "[[groups]]\nslow = 'disconnect'\n", &[KEY])[0].contains("every policy needs a pattern"));
+}
