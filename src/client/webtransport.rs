@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn replay(&mut self, frame: &[u8]) -> Result<Vec<Bytes>, Error> {
+    pub(super) async fn replay(&self, frame: &[u8]) -> Result<Vec<Bytes>, Error> {
         let stream_failed = |error: String| Error::Closed { code: None, reason: error };
         let opening = self.connection.open_bi().await.map_err(|error| closed(&error))?;
         let (mut send, mut recv) = opening.await.map_err(|error| stream_failed(error.to_string()))?;

@@ -24,10 +24,6 @@ impl Reader {
         Self { values, known: Vec::new(), errors: Vec::new(), shown: Vec::new() }
     }
 
-    /// Whether the key was typed anywhere. To be asked before it is read.
-    pub(super) fn is_typed(&self, key: &str) -> bool {
-        self.values.contains_key(key)
-    }
 
     /// Reads a value by `parse`, which says `None` if the rule is broken.
     pub(super) fn read<T>(&mut self, key: &'static str, rule: &str, default: T, show: impl Fn(&T) -> String, parse: impl Fn(&Value) -> Option<T>) -> T {

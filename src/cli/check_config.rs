@@ -1,0 +1,36 @@
+//! `fanfare check-config`: what is in force, where it comes from, and what is wrong.
+
+use serde_json::json;
+
+use super::{Failure, options::ServerOptions};
+use crate::config::Mode;
+
+/// Checks without starting anything.
+#[derive(Debug, clap::Args)]
+pub struct CheckConfig {
+    #[command(flatten)]
+    options: ServerOptions,
+    /// Check for `dev` instead of `serve`
+    #[arg(long)]
+    dev: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl CheckConfig {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let config = self.options.load(if self.dev { Mode::Dev } else { Mode::Serve })?;
+        if self.json {
+            let rows: Vec<_> = config.shown.iter().map(|shown| json!({"key": shown.key, "value": shown.value, "origin": shown.origin.to_string()})).collect();
+            println!("{}", json!(rows));
+            return Ok(());
+        }
+        let width = config.shown.iter().map(|shown| shown.key.len()).max().unwrap_or(0);
+        for shown in &config.shown {
+            println!("{:<width$}  {:<24}  {}", shown.key, shown.value, shown.origin);
+        }
+        println!("the configuration is fine");
+        Ok(())
+    }
+}

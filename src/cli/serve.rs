@@ -1,0 +1,236 @@
+//! `fanfare dev` and `fanfare serve`: the same server, made from a configuration.
+
+use std::{
+    io::IsTerminal as _,
+    path::Path,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, env, options::ServerOptions, started::Started};
+use crate::{
+    api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
+    auth::{ApiKeys, Authenticator, Origins, dev_key},
+    config::{Config, Mode},
+    hub,
+    protocol::{Code, GroupName},
+    server::{self, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
+    session::Identity,
+    transport::tls::{self, Certificate},
+};
+
+pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
+    let mut config = options.load(mode)?;
+    start_logging(&config)?;
+    let key_file = if mode == Mode::Dev && config.api_keys.is_empty() { make_dev_key(&mut config)? } else { None };
+    let certificate = certificate(&config)?;
+    let server = start(&config, certificate.as_ref(), mode).map_err(Failure::unreachable)?;
+    let started = Started {
+        mode,
+        file: options.file(),
+        listen: server.listen,
+        steering: server.steering.as_ref().map(ToString::to_string),
+        udp_buffer: server.udp_buffer,
+        certificate: certificate.as_ref().filter(|_| config.certificate.is_none()).map(|certificate| (certificate.sha256(), certificate.not_after)),
+        page: config.page,
+        open_files: open_file_limit(),
+        key_file,
+        program: program(),
+    };
+    print!("{}", started.text());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
+    runtime.block_on(watch(server, &config))
+}
+
+/// Waits for a signal and drains, or for a worker that has failed.
+async fn watch(mut server: Server, config: &Config) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    tokio::select! {
+        _ = terminate.recv() => info!("asked to stop: draining"),
+        _ = interrupt.recv() => info!("asked to stop: draining"),
+        worker = server.failed() => return Err(Failure::running(format!("worker {worker} has failed; see the log"))),
+    }
+    let (timeout, spread) = (config.drain_timeout, config.drain_spread);
+    let draining = tokio::task::spawn_blocking(move || server.shutdown(timeout, spread));
+    tokio::select! {
+        drained = draining => {
+            if drained.is_ok_and(|drained| !drained.clean) {
+                warn!("some connections did not take their goodbye in time");
+            }
+            Ok(())
+        }
+        // A second signal: whoever sends it does not want to wait.
+        _ = terminate.recv() => Err(Failure::running("stopped without draining")),
+        _ = interrupt.recv() => Err(Failure::running("stopped without draining")),
+    }
+}
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .map_err(|error| Failure::usage(format!("log.level = {:?} is no filter: {error}", config.log_level)))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let pretty = match config.log_format {
+        "auto" => std::io::stderr().is_terminal(),
+        format => format == "pretty",
+    };
+    let result = if pretty { subscriber.with_ansi(env("NO_COLOR").is_none()).try_init() } else { subscriber.json().try_init() };
+    result.map_err(Failure::running)
+}
+
+/// Makes the key of development, or finds the one that was made before; says where it is kept.
+fn make_dev_key(config: &mut Config) -> Result<Option<std::path::PathBuf>, Failure> {
+    let path = dev_key::default_path(env).ok_or_else(|| Failure::usage("neither HOME nor XDG_STATE_HOME is set: set FANFARE_API__KEYS to a key for the API"))?;
+    let key = dev_key::load_or_make(&path).map_err(|error| Failure::usage(format!("the API key in {}: {error}", path.display())))?;
+    config.api_keys.push(key);
+    Ok(Some(path))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+fn certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
+    if config.secure.is_none() && config.quic.is_none() {
+        return Ok(None);
+    }
+    let now = SystemTime::now();
+    let certificate = match &config.certificate {
+        Some((certificate, key)) => {
+            tls::load(certificate, key, now).map_err(|error| Failure::usage(format!("tls.certificate, tls.key: {error}")))?
+        }
+        None => tls::development(&config.development_dir, now, false).map_err(|error| Failure::usage(format!("tls.development: {error}")))?,
+    };
+    Ok(Some(certificate))
+}
+
+fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Result<Server, StartError> {
+    let authenticator = Authenticator::new(config.anonymous, config.hmac_secret.as_ref());
+    let tls = certificate.map(|certificate| Ok::<_, tls::Error>(Tls { tcp: certificate.tcp()?, quic: certificate.quic()? }));
+    let hashes = if config.certificate.is_none() { certificate.map(|certificate| vec![hex(&certificate.sha256())]) } else { None };
+    let server = server::Config {
+        workers: config.workers,
+        listen: Listen { http: config.http, secure: config.secure, quic: config.quic, api: config.api },
+        // The certificate was used once when it was loaded, so it can be used again.
+        tls: tls.and_then(Result::ok),
+        session: config.session.clone(),
+        outbox: config.outbox,
+        limits: config.limits,
+        policies: Arc::new(config.policies.clone()),
+        authenticate: Arc::new(move |token| identify(&authenticator, token)),
+    };
+    Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))
+}
+
+fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identity, Code> {
+    let now_s = wall_clock_ms() / 1000;
+    let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
+    let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
+    Ok(Identity { user: identity.user, valid })
+}
+
+/// What is served over HTTP, once the ports are known.
+fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: Mode) -> Http {
+    let mut origins = config.origins.clone();
+    if mode == Mode::Dev {
+        origins.extend(own_origins(&parts.listen));
+    }
+    // They have been checked with the rest of the configuration, and our own are well formed.
+    let origins = Arc::new(Origins::new(origins).unwrap_or_default());
+    let allowed = origins.clone();
+    let ready = parts.ready.clone();
+    let websocket = match (parts.listen.http, parts.listen.secure) {
+        (Some(http), _) if mode == Mode::Dev => WebSocketListener { port: http.port(), secure: false },
+        (_, Some(secure)) => WebSocketListener { port: secure.port(), secure: true },
+        (http, None) => WebSocketListener { port: http.map_or(0, |http| http.port()), secure: false },
+    };
+    let api = Api {
+        broker: parts.broker.clone(),
+        policies: parts.policies.clone(),
+        directory: Arc::new(Groups(parts.router.clone())),
+        keys: Arc::new(Keys(ApiKeys::new(&config.api_keys))),
+        origins: Arc::new(move |origin| origins.allows(Some(origin))),
+        metrics: parts.metrics.clone(),
+        discovery: Discovery {
+            webtransport: parts.listen.quic.map(|quic| WebTransportListener { port: quic.port(), certificate_hashes: Arc::new(RwLock::new(certificate_hashes)) }),
+            websocket,
+            rules: engine_rules(),
+        },
+        readiness: Arc::new(move || is_ready(&ready)),
+        about: About { node: config.session.node.clone(), broker: "memory", started: now() },
+        console: config.page,
+        open_metrics: mode == Mode::Dev,
+    };
+    let management = Api { open_metrics: true, ..api.clone() }.router();
+    let public = if parts.listen.api.is_some() { api.public_router() } else { api.router() };
+    Http { public, api: management, allows_origin: Arc::new(move |origin| allowed.allows(origin)) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn is_ready(ready: &AtomicBool) -> Result<(), &'static str> {
+    if ready.load(Ordering::Relaxed) { Ok(()) } else { Err("the server is draining") }
+}
+
+/// The origins under which a development server's own page can be opened.
+fn own_origins(listen: &Listen) -> Vec<String> {
+    let of = |scheme: &'static str, addr: Option<std::net::SocketAddr>| {
+        addr.into_iter().flat_map(move |addr| ["localhost", "127.0.0.1"].map(|host| format!("{scheme}://{host}:{}", addr.port())))
+    };
+    of("http", listen.http).chain(of("https", listen.secure)).collect()
+}
+
+/// WebKit's sessions stall after about 16 MiB, and Firefox before 114 has no WebTransport.
+fn engine_rules() -> Vec<Rule> {
+    let rule = |engine: &str, min_version, allow| Rule { engine: engine.to_owned(), min_version, allow };
+    vec![rule("chromium", 100, true), rule("firefox", 125, true), rule("webkit", 0, false)]
+}
+
+struct Groups(Arc<hub::Router>);
+
+impl Directory for Groups {
+    fn groups(&self, prefix: Option<&str>, after: Option<&str>, limit: usize) -> Vec<GroupInfo> {
+        let page = self.0.groups(prefix.unwrap_or_default(), after.unwrap_or_default(), limit);
+        page.into_iter().map(|(name, members)| GroupInfo { name, members }).collect()
+    }
+
+    fn members(&self, group: &GroupName) -> usize {
+        self.0.members(group)
+    }
+}
+
+struct Keys(ApiKeys);
+
+impl KeyCheck for Keys {
+    fn accepts(&self, key: &str) -> bool {
+        self.0.accepts(key)
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How many files this process may have open; a connection is one.
+fn open_file_limit() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    limits.lines().find(|line| line.starts_with("Max open files"))?.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// This program as the user can type it: relative to the working directory if it is below, its bare name if the search path finds it.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "fanfare".into() };
+    let found = std::env::var_os("PATH").is_some_and(|dirs| std::env::split_paths(&dirs).any(|dir| dir.join("fanfare") == path));
+    if found {
+        return "fanfare".into();
+    }
+    let below = std::env::current_dir().ok().and_then(|dir| path.strip_prefix(dir).ok().map(Path::to_owned));
+    below.map_or_else(|| path.display().to_string(), |below| format!("./{}", below.display()))
+}
