@@ -1,6 +1,7 @@
 //! Integration tests over real sockets: one binary, one file for each behaviour.
 //!
 //! `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets. `slow`: readers that do not read. `drain`: leaving.
+//! `steering`: changes of address.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
@@ -9,3 +10,4 @@ mod delivery;
 mod drain;
 mod hostile;
 mod slow;
+mod steering;

@@ -3,10 +3,11 @@
 //! Owns everything below HTTP/3. It accepts nothing itself and knows no WebTransport. Its invariant: all packets of a connection come to the worker that
 //! answered the first one, whatever address they come from (see [`bind`] for the one exception).
 //!
-//! A client's first packets carry a destination connection ID of its own, random choice, so any worker may get them. The rule *first byte mod workers* sends
-//! all of them to the same one, and that worker answers with an ID of its own, which keeps the remainder ([`connection_id`]). A Retry carries such an ID
-//! too, and the client repeats its first packet to that one (RFC 9000, section 17.2.5.2), so it stays where it was, and the retry token comes back to the key that made it.
-//! IDs for later use (RFC 9000, section 5.1.1) come from the same place, so a change of address, which takes one of them, leaves the connection where it is.
+//! A client's first packets carry a destination connection ID of its own, random choice, so any worker may get them. The rule *first byte mod
+//! workers* sends all of them to the same one, and that worker answers with an ID of its own, which keeps the remainder ([`connection_id`]). A Retry
+//! carries such an ID too, and the client repeats its first packet to that one (RFC 9000, section 17.2.5.2), so it stays where it was, and the retry
+//! token comes back to the key that made it. IDs for later use (RFC 9000, section 5.1.1) come from the same place, so a change of address, which takes
+//! one of them, leaves the connection where it is.
 
 mod connection_id;
 mod steering;
@@ -14,7 +15,8 @@ mod steering;
 use std::{io, net::UdpSocket, sync::Arc, time::Duration};
 
 use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt, crypto::rustls::QuicServerConfig,
+    Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::QuicServerConfig,
 };
 
 use connection_id::Generator;

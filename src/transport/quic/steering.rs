@@ -80,11 +80,11 @@ pub enum BindError {
 
 /// Binds a socket for each of `workers` to `addr`, and has the kernel deal packets out by connection ID. With port 0 the first socket decides.
 ///
-/// Where the kernel does not take the program, only the first socket is kept and [`Group::steering`] says so: dealt out by address, as the kernel does without it, a connection would be
-/// lost with its first change of address. An IPv6 wildcard also takes IPv4.
+/// Where the kernel does not take the program, only the first socket is kept and [`Group::steering`] says so: dealt out by address, as the kernel does
+/// without it, a connection would be lost with its first change of address. An IPv6 wildcard also takes IPv4.
 ///
-/// The program is attached before there is anybody who reads, but packets that come between two `bind` calls may be queued at a wrong worker. That one
-/// then owns the connection, and loses it if the client repeats its first packet; this can't happen later than a few microseconds after the start.
+/// Packets that come while the group is being bound may be queued at a wrong worker. That one then owns the connection, and loses it if the client
+/// repeats its first packet, as clients do; this lasts for some microseconds, at a time when nobody knows that there is a server.
 ///
 /// # Errors
 /// The address can't be had. Another process that shares its port is no way around that: the first socket asks for a port of its own.
@@ -103,6 +103,7 @@ pub fn bind(addr: SocketAddr, workers: usize) -> Result<Group, BindError> {
         Err(Refusal::Bind(error)) => return Err(error),
         Err(Refusal::Program(error)) => {
             sockets.truncate(1);
+            sockets[0].set_reuse_port(false)?;
             Steering::OneWorker { reason: format!("the kernel does not steer packets by connection ID: {error}") }
         }
     };
@@ -195,10 +196,12 @@ fn set_program(member: &Socket, program: &mut [libc::sock_filter]) -> io::Result
     let len = libc::c_ushort::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
     let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).expect("two words");
-    // SAFETY: the descriptor is open, as `member` owns it. The option's value is a `sock_fprog` of `size` bytes whose `filter` points to `len` instructions; all
-    // of it lives in this frame or its caller's until the call returns, and the kernel checks and copies it before that and writes to none of it.
-    let result =
-        unsafe { libc::setsockopt(member.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, (&raw const program).cast(), size) };
+    // SAFETY: the descriptor is open, as `member` owns it. The option's value is a `sock_fprog` of `size` bytes whose `filter` points to `len`
+    // instructions; all of it lives in this frame or its caller's until the call returns, and the kernel checks and copies it before that and writes
+    // to none of it.
+    let result = unsafe {
+        libc::setsockopt(member.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, (&raw const program).cast(), size)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
