@@ -360,7 +360,12 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 /// The thread that does what no worker should: the management API, and forgetting.
-fn spawn_control(memory: Arc<memory::Memory>, api: Option<TcpListener>, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn_control(
+    memory: Arc<memory::Memory>,
+    api: Option<TcpListener>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {

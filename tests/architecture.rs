@@ -134,7 +134,11 @@ fn pure_rooms_have_no_runtime_and_no_clock() {
 fn the_document_shows_the_same_table() {
     let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
     for (room, others) in MAY_KNOW {
-        let cell = if others.is_empty() { "–".to_owned() } else { others.iter().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ") };
+        let cell = if others.is_empty() {
+            "–".to_owned()
+        } else {
+            others.iter().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ")
+        };
         let row = format!("| `{room}` | {cell} |");
         assert!(document.contains(&row), "ARCHITECTURE.md lacks the row {row}");
     }

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 
 use bytes::Bytes;
 use fanfare::protocol::{
-    ClientFrame, Code, Content, Dialect, Event, EventId, FileSpec, Gap, GapReason, Hello, Level, Op, Position, RawKind, Recovery, ServerFrame,
-    Subscribe, UserId, Welcome, from_json,
+    ClientFrame, Code, Content, Dialect, Event, EventId, FileSpec, Gap, GapReason, Hello, Level, Op, Position, RawKind, Recovery,
+    ServerFrame, Subscribe, UserId, Welcome, from_json,
 };
 use serde_json::{Value, json};
 
@@ -157,7 +157,12 @@ fn examples() -> Vec<(&'static str, Op, &'static str, Frame)> {
             "a notification",
             publish(RawKind::Number(1), json!(["success", "Great job!", "Target reached"]), Some(json!({"target": 100})), Some("k-1")),
         ),
-        ("publish own kind", Op::Publish, "an application's own kind", publish(RawKind::Name("chat.typing".into()), json!({"on": true}), None, None)),
+        (
+            "publish own kind",
+            Op::Publish,
+            "an application's own kind",
+            publish(RawKind::Name("chat.typing".into()), json!({"on": true}), None, None),
+        ),
         (
             "published",
             Op::Published,
@@ -178,11 +183,7 @@ fn examples() -> Vec<(&'static str, Op, &'static str, Frame)> {
             "event notification",
             Op::Event,
             "with data",
-            event(
-                Content::notification(Level::Success, "Great job!", "Target reached", raw(&json!({"target": 100}))).unwrap(),
-                43,
-                None,
-            ),
+            event(Content::notification(Level::Success, "Great job!", "Target reached", raw(&json!({"target": 100}))).unwrap(), 43, None),
         ),
         ("event file", Op::Event, "", event(Content::file(&file, None).unwrap(), 44, None)),
         (
@@ -277,7 +278,10 @@ fn the_document_shows_every_frame() {
 /// The cells of the table rows of a document that begin with `first`.
 fn rows<'a>(document: &'a str, first: &str) -> Vec<Vec<&'a str>> {
     let lines = document.lines().skip_while(|line| !line.starts_with(&format!("| {first} |"))).skip(2);
-    lines.take_while(|line| line.starts_with('|')).map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect()).collect()
+    lines
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect()
 }
 
 #[test]
@@ -290,14 +294,10 @@ fn the_documents_tables_are_those_of_the_code() {
     let reasons: Vec<_> = GapReason::ALL.iter().map(|&reason| ((reason as u64).to_string(), reason.name().to_owned())).collect();
     assert_eq!(rows(&document, "reason").iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect::<Vec<_>>(), reasons);
     let kinds = rows(&document, "number");
-    assert_eq!(kinds.iter().map(|row| row[1]).take(6).collect::<Vec<_>>(), [
-        "message",
-        "notification",
-        "file",
-        "task.update",
-        "task.complete",
-        "task.error"
-    ]);
+    assert_eq!(
+        kinds.iter().map(|row| row[1]).take(6).collect::<Vec<_>>(),
+        ["message", "notification", "file", "task.update", "task.complete", "task.error"]
+    );
 }
 
 #[test]

@@ -26,10 +26,35 @@ type File = (&'static str, &'static [u8]);
 const PLAIN: &[File] = &[("/", include_bytes!("plain.html"))];
 
 /// The console, in `console/`.
-const CONSOLE: &[File] = PLAIN;
+const CONSOLE: &[File] = &[
+    ("/", include_bytes!("../../console/index.html")),
+    ("/app.js", include_bytes!("../../console/app.js")),
+    ("/commands.js", include_bytes!("../../console/commands.js")),
+    ("/dom.js", include_bytes!("../../console/dom.js")),
+    ("/draft.js", include_bytes!("../../console/draft.js")),
+    ("/explain.js", include_bytes!("../../console/explain.js")),
+    ("/favicon.svg", include_bytes!("../../console/favicon.svg")),
+    ("/format.js", include_bytes!("../../console/format.js")),
+    ("/link.js", include_bytes!("../../console/link.js")),
+    ("/style.css", include_bytes!("../../console/style.css")),
+    ("/theme.js", include_bytes!("../../console/theme.js")),
+    ("/view-commands.js", include_bytes!("../../console/view-commands.js")),
+    ("/view-connection.js", include_bytes!("../../console/view-connection.js")),
+    ("/view-events.js", include_bytes!("../../console/view-events.js")),
+    ("/view-groups.js", include_bytes!("../../console/view-groups.js")),
+    ("/view-send.js", include_bytes!("../../console/view-send.js")),
+    ("/view-theme.js", include_bytes!("../../console/view-theme.js")),
+    ("/view-toasts.js", include_bytes!("../../console/view-toasts.js")),
+    ("/sample/sales-2025.csv", include_bytes!("../../console/sample/sales-2025.csv")),
+];
 
 /// The browser client, built in `clients/js/`.
-const CLIENT: &[File] = &[];
+const CLIENT: &[File] = &[
+    ("/fanfare/fanfare.js", include_bytes!("../../clients/js/dist/fanfare.js")),
+    ("/fanfare/fanfare.global.js", include_bytes!("../../clients/js/dist/fanfare.global.js")),
+    ("/fanfare/legacy.js", include_bytes!("../../clients/js/dist/legacy.js")),
+    ("/fanfare/legacy.global.js", include_bytes!("../../clients/js/dist/legacy.global.js")),
+];
 
 /// Routes of all files.
 pub(super) fn routes(console: bool) -> Router<Arc<Api>> {

@@ -15,7 +15,11 @@ impl Origins {
     /// # Errors
     /// One of them has no scheme, or more than host and port behind it.
     pub fn new(origins: impl IntoIterator<Item = String>) -> Result<Self, OriginError> {
-        origins.into_iter().map(|origin| if is_origin(&origin) { Ok(origin.to_ascii_lowercase()) } else { Err(OriginError(origin)) }).collect::<Result<_, _>>().map(Self)
+        origins
+            .into_iter()
+            .map(|origin| if is_origin(&origin) { Ok(origin.to_ascii_lowercase()) } else { Err(OriginError(origin)) })
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether a page of this origin may connect. Without an origin it is no browser, whose user this check protects.
@@ -40,7 +44,9 @@ mod tests {
         assert!(origins.allows(None));
         assert!(origins.allows(Some("https://app.example.org")));
         assert!(origins.allows(Some("http://LOCALHOST:8080")));
-        for other in ["http://app.example.org", "https://app.example.org:8443", "https://evil.org", "null", "https://app.example.org.evil.org"] {
+        for other in
+            ["http://app.example.org", "https://app.example.org:8443", "https://evil.org", "null", "https://app.example.org.evil.org"]
+        {
             assert!(!origins.allows(Some(other)), "{other}");
         }
     }

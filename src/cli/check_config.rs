@@ -22,7 +22,11 @@ impl CheckConfig {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = self.options.load(if self.dev { Mode::Dev } else { Mode::Serve })?;
         if self.json {
-            let rows: Vec<_> = config.shown.iter().map(|shown| json!({"key": shown.key, "value": shown.value, "origin": shown.origin.to_string()})).collect();
+            let rows: Vec<_> = config
+                .shown
+                .iter()
+                .map(|shown| json!({"key": shown.key, "value": shown.value, "origin": shown.origin.to_string()}))
+                .collect();
             println!("{}", json!(rows));
             return Ok(());
         }

@@ -35,7 +35,9 @@ pub struct ServerOptions {
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    text.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).ok_or_else(|| "has to look like key=value".into())
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| "has to look like key=value".into())
 }
 
 impl ServerOptions {

@@ -149,14 +149,20 @@ impl Send {
         let base = self.options.url.clone().or_else(|| env("FANFARE_URL")).unwrap_or_else(|| "http://127.0.0.1:8080".into());
         let mut url = reqwest::Url::parse(&base).map_err(|error| Failure::usage(format!("--url {base}: {error}")))?;
         let scope = if self.options.user { "users" } else { "groups" };
-        url.path_segments_mut().map_err(|()| Failure::usage(format!("--url {base}: is no HTTP address")))?.pop_if_empty().extend(["v1", scope, target, last]);
+        url.path_segments_mut()
+            .map_err(|()| Failure::usage(format!("--url {base}: is no HTTP address")))?
+            .pop_if_empty()
+            .extend(["v1", scope, target, last]);
         let key = self.api_key()?;
         let mut request = reqwest::Client::new().post(url).bearer_auth(key.expose()).json(&body);
         if let Some(key) = &self.options.key {
             request = request.header("Idempotency-Key", key);
         }
         let answer = request.send().await.map_err(|error| {
-            Failure::unreachable(format!("no server answers at {base}: {}\n  start one with `fanfare dev`, or say where it is with --url", error.without_url()))
+            Failure::unreachable(format!(
+                "no server answers at {base}: {}\n  start one with `fanfare dev`, or say where it is with --url",
+                error.without_url()
+            ))
         })?;
         self.report(target, answer).await
     }
@@ -212,7 +218,10 @@ mod tests {
     #[test]
     fn arguments_become_the_apis_bodies() {
         let notification = ["notification", "sales_team", "done", "--type", "success", "--title", "Great job!"];
-        assert_eq!(request(&notification).unwrap(), ("sales_team/notifications".into(), json!({"message": "done", "type": "success", "title": "Great job!"})));
+        assert_eq!(
+            request(&notification).unwrap(),
+            ("sales_team/notifications".into(), json!({"message": "done", "type": "success", "title": "Great job!"}))
+        );
         let file = ["file", "managers", "--file-url", "/q4.pdf", "--file-size", "2457600"];
         assert_eq!(request(&file).unwrap(), ("managers/files".into(), json!({"url": "/q4.pdf", "size": 2_457_600})));
         let event = ["event", "chat", "chat.typing", r#"{"on":true}"#, "--user"];

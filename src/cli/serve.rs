@@ -38,7 +38,10 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
         listen: server.listen,
         steering: server.steering.as_ref().map(ToString::to_string),
         udp_buffer: server.udp_buffer,
-        certificate: certificate.as_ref().filter(|_| config.certificate.is_none()).map(|certificate| (certificate.sha256(), certificate.not_after)),
+        certificate: certificate
+            .as_ref()
+            .filter(|_| config.certificate.is_none())
+            .map(|certificate| (certificate.sha256(), certificate.not_after)),
         page: config.page,
         open_files: open_file_limit(),
         key_file,
@@ -87,7 +90,8 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
 
 /// Makes the key of development, or finds the one that was made before; says where it is kept.
 fn make_dev_key(config: &mut Config) -> Result<Option<std::path::PathBuf>, Failure> {
-    let path = dev_key::default_path(env).ok_or_else(|| Failure::usage("neither HOME nor XDG_STATE_HOME is set: set FANFARE_API__KEYS to a key for the API"))?;
+    let path = dev_key::default_path(env)
+        .ok_or_else(|| Failure::usage("neither HOME nor XDG_STATE_HOME is set: set FANFARE_API__KEYS to a key for the API"))?;
     let key = dev_key::load_or_make(&path).map_err(|error| Failure::usage(format!("the API key in {}: {error}", path.display())))?;
     config.api_keys.push(key);
     Ok(Some(path))
@@ -103,7 +107,9 @@ fn certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
         Some((certificate, key)) => {
             tls::load(certificate, key, now).map_err(|error| Failure::usage(format!("tls.certificate, tls.key: {error}")))?
         }
-        None => tls::development(&config.development_dir, now, false).map_err(|error| Failure::usage(format!("tls.development: {error}")))?,
+        None => {
+            tls::development(&config.development_dir, now, false).map_err(|error| Failure::usage(format!("tls.development: {error}")))?
+        }
     };
     Ok(Some(certificate))
 }
@@ -156,7 +162,10 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
         origins: Arc::new(move |origin| origins.allows(Some(origin))),
         metrics: parts.metrics.clone(),
         discovery: Discovery {
-            webtransport: parts.listen.quic.map(|quic| WebTransportListener { port: quic.port(), certificate_hashes: Arc::new(RwLock::new(certificate_hashes)) }),
+            webtransport: parts
+                .listen
+                .quic
+                .map(|quic| WebTransportListener { port: quic.port(), certificate_hashes: Arc::new(RwLock::new(certificate_hashes)) }),
             websocket,
             rules: engine_rules(),
         },

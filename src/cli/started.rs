@@ -79,7 +79,9 @@ impl Started {
             ));
         }
         if let Some(files) = self.open_files.filter(|files| *files < OPEN_FILES) {
-            warnings.push(format!("at most {files} open files, so fewer connections than that; cure: ulimit -n 65536 (systemd: LimitNOFILE=65536)"));
+            warnings.push(format!(
+                "at most {files} open files, so fewer connections than that; cure: ulimit -n 65536 (systemd: LimitNOFILE=65536)"
+            ));
         }
         warnings
     }
@@ -94,7 +96,11 @@ impl Started {
         }
         let api = self.listen.api.unwrap_or(http);
         let url = if api.port() == 8080 { String::new() } else { format!(" --url http://{}", self.host(api)) };
-        let _ = writeln!(out, "{} send notification sales_team 'Monthly target achieved!' --type success --title 'Great job!'{url}", self.program);
+        let _ = writeln!(
+            out,
+            "{} send notification sales_team 'Monthly target achieved!' --type success --title 'Great job!'{url}",
+            self.program
+        );
     }
 
     fn host(&self, addr: SocketAddr) -> String {

@@ -53,7 +53,9 @@ impl Tail {
         loop {
             match self.follow(&base, &mut groups, &mut left, &mut pause).await {
                 Ok(()) => return Ok(()),
-                Err(Error::Refused { code, sentence }) => return Err(Failure::running(format!("the server refused the session: {code} {sentence}"))),
+                Err(Error::Refused { code, sentence }) => {
+                    return Err(Failure::running(format!("the server refused the session: {code} {sentence}")));
+                }
                 Err(error) if !connected_before && pause == FIRST_PAUSE => return Err(Failure::unreachable(error)),
                 Err(error) => {
                     connected_before = true;
@@ -91,7 +93,8 @@ impl Tail {
                 }
                 ServerFrame::Event { number, event } => {
                     let Some(&at) = numbers.get(&number) else { continue };
-                    groups[at].position = groups[at].position.map(|position| Position { offset: event.offset.max(position.offset), ..position });
+                    groups[at].position =
+                        groups[at].position.map(|position| Position { offset: event.offset.max(position.offset), ..position });
                     self.print(&groups[at].name, &event);
                     *left -= 1;
                 }

@@ -25,7 +25,9 @@ impl Token {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let user = UserId::parse(&self.user).map_err(|error| Failure::usage(format!("--user: {error}")))?;
         let secret = self.secret.clone().or_else(|| env("FANFARE_AUTH__HMAC_SECRET"));
-        let secret = secret.ok_or_else(|| Failure::usage("there is no secret: set --secret or FANFARE_AUTH__HMAC_SECRET to the server's auth.hmac_secret"))?;
+        let secret = secret.ok_or_else(|| {
+            Failure::usage("there is no secret: set --secret or FANFARE_AUTH__HMAC_SECRET to the server's auth.hmac_secret")
+        })?;
         let token = issue(&Secret::new(secret), &user, wall_clock_ms() / 1000 + self.ttl).map_err(Failure::running)?;
         println!("{token}");
         Ok(())

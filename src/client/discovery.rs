@@ -56,7 +56,12 @@ impl Discovery {
         let trust = match parse_hashes(hashes) {
             Some(hashes) if hashes.is_empty() => Trust::Roots,
             Some(hashes) => Trust::Hashes(hashes),
-            None => return Err(Error::Connect { url: self.websocket.url.clone(), reason: format!("{hashes:?} are no SHA-256 digests in hex") }),
+            None => {
+                return Err(Error::Connect {
+                    url: self.websocket.url.clone(),
+                    reason: format!("{hashes:?} are no SHA-256 digests in hex"),
+                });
+            }
         };
         let url = match (transport, &self.webtransport) {
             (Transport::Websocket, _) => self.websocket.url.clone(),

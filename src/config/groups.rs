@@ -53,18 +53,26 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn policy(&mut self, fallback: &Policy, (size, ttl): (usize, Duration)) -> Policy {
-        let pattern = self.take("match", "has to be a pattern such as team_*", |value| value.as_str().filter(|text| !text.is_empty()).map(Pattern::new));
+        let pattern = self
+            .take("match", "has to be a pattern such as team_*", |value| value.as_str().filter(|text| !text.is_empty()).map(Pattern::new));
         let pattern = pattern.unwrap_or_else(|| {
             if !self.errors.iter().any(|error| matches!(error, ConfigError::Value { key, .. } if key.starts_with("groups"))) {
                 let key = format!("groups[{}].match", self.at);
-                self.errors.push(ConfigError::Value { key, value: String::new(), origin: self.origin.clone(), rule: "is missing: every policy needs a pattern".into() });
+                self.errors.push(ConfigError::Value {
+                    key,
+                    value: String::new(),
+                    origin: self.origin.clone(),
+                    rule: "is missing: every policy needs a pattern".into(),
+                });
             }
             Pattern::new("*")
         });
         let who = "has to be anyone, authenticated, owner or nobody";
         let subscribe = self.take("subscribe", who, as_who).unwrap_or(fallback.subscribe);
         let publish = self.take("publish", who, as_who).unwrap_or(fallback.publish);
-        let size = self.take("history_size", "has to be a number up to 1000000", |value| as_count(value).filter(|n| *n <= MOST_EVENTS)).unwrap_or(size);
+        let size = self
+            .take("history_size", "has to be a number up to 1000000", |value| as_count(value).filter(|n| *n <= MOST_EVENTS))
+            .unwrap_or(size);
         let ttl = self.take("history_ttl", DURATION_RULE, as_duration).unwrap_or(ttl);
         let slow = self.take("slow", "has to be disconnect or drop_oldest", as_slow).unwrap_or(fallback.slow);
         self.report_unknown();

@@ -228,7 +228,8 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
     if let Err(error) = Origins::new(config.origins.iter().cloned()) {
         errors.push(error.into());
     }
-    let listeners = [("listen.http", config.http), ("listen.secure", config.secure), ("listen.quic", config.quic), ("listen.api", config.api)];
+    let listeners =
+        [("listen.http", config.http), ("listen.secure", config.secure), ("listen.quic", config.quic), ("listen.api", config.api)];
     let listening = listeners.iter().filter_map(|(key, addr)| addr.map(|addr| (*key, addr)));
     let beyond: Vec<_> = listening.filter(|(_, addr)| !addr.ip().is_loopback()).collect();
     for (key, addr) in &beyond {
@@ -257,7 +258,10 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
         }
     }
     if mode == Mode::Serve && config.api_keys.is_empty() {
-        errors.push(unsafe_setting("there is no API key, so nobody could send anything", "set api.keys (environment FANFARE_API__KEYS or FANFARE_API__KEYS_FILE)"));
+        errors.push(unsafe_setting(
+            "there is no API key, so nobody could send anything",
+            "set api.keys (environment FANFARE_API__KEYS or FANFARE_API__KEYS_FILE)",
+        ));
     }
     if config.http.is_none() && config.secure.is_none() && config.quic.is_none() {
         errors.push(unsafe_setting("listen.http, listen.secure and listen.quic are all off", "set one of them to an address"));

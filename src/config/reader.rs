@@ -24,9 +24,15 @@ impl Reader {
         Self { values, known: Vec::new(), errors: Vec::new(), shown: Vec::new() }
     }
 
-
     /// Reads a value by `parse`, which says `None` if the rule is broken.
-    pub(super) fn read<T>(&mut self, key: &'static str, rule: &str, default: T, show: impl Fn(&T) -> String, parse: impl Fn(&Value) -> Option<T>) -> T {
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        rule: &str,
+        default: T,
+        show: impl Fn(&T) -> String,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> T {
         self.known.push(key);
         let (value, origin) = match self.values.remove(key) {
             None => (default, Origin::Default),

@@ -64,7 +64,8 @@ pub enum SourceError {
 
 /// The values of a file.
 pub(super) fn from_file(path: &Path, into: &mut Values) -> Result<(), SourceError> {
-    let text = std::fs::read_to_string(path).map_err(|error| SourceError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| SourceError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| SourceError::NoToml {
         path: path.to_owned(),
         reason: error.to_string().trim().replace('\n', " "),
@@ -90,7 +91,10 @@ const NOT_CONFIGURATION: &[&str] = &["FANFARE_API_KEY", "FANFARE_URL", "FANFARE_
 pub(super) fn from_environment(env: impl IntoIterator<Item = (String, String)>, secrets: &[&str], into: &mut Values) -> Vec<SourceError> {
     let mut errors = Vec::new();
     for (name, value) in env {
-        let Some(key) = name.strip_prefix("FANFARE_").filter(|_| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_from_kubernetes(&name)) else { continue };
+        let Some(key) = name.strip_prefix("FANFARE_").filter(|_| !NOT_CONFIGURATION.contains(&name.as_str()) && !is_from_kubernetes(&name))
+        else {
+            continue;
+        };
         let key = key.to_ascii_lowercase().replace("__", ".");
         match key.strip_suffix("_file").filter(|key| secrets.contains(key)) {
             None => drop(into.insert(key, Typed { value: parse(&value), origin: Origin::Environment(name) })),

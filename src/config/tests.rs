@@ -53,15 +53,18 @@ fn all_mistakes_are_told_at_once_with_key_value_origin_and_rule() {
     let text = "wokers = 2\n[limits]\nping_interval = 25\nframe = '64KB'\n[listen]\nhttp = 'localhost'\n[[groups]]\nmatch = 'a'\nslow = 'drop'\nsbscribe = 'anyone'\n";
     let mut found = errors(Mode::Dev, text, &[("FANFARE_NOD", "x")]);
     found.sort();
-    assert_eq!(found, [
-        "groups[0].sbscribe (FILE) is no key; did you mean `subscribe`?",
-        "groups[0].slow = \"drop\" (FILE) has to be disconnect or drop_oldest",
-        "limits.frame = \"64KB\" (FILE) has to be a size from 1024 to 1048576 bytes, such as 64KiB or 1MiB",
-        "limits.ping_interval = \"25\" (FILE) has to be a time with its unit, such as 250ms, 30s, 5m or 1h",
-        "listen.http = \"localhost\" (FILE) has to be an address with a port, such as 127.0.0.1:8080 or [::1]:8080, or off",
-        "nod (environment FANFARE_NOD) is no key; did you mean `node`?",
-        "wokers (FILE) is no key; did you mean `workers`?",
-    ]);
+    assert_eq!(
+        found,
+        [
+            "groups[0].sbscribe (FILE) is no key; did you mean `subscribe`?",
+            "groups[0].slow = \"drop\" (FILE) has to be disconnect or drop_oldest",
+            "limits.frame = \"64KB\" (FILE) has to be a size from 1024 to 1048576 bytes, such as 64KiB or 1MiB",
+            "limits.ping_interval = \"25\" (FILE) has to be a time with its unit, such as 250ms, 30s, 5m or 1h",
+            "listen.http = \"localhost\" (FILE) has to be an address with a port, such as 127.0.0.1:8080 or [::1]:8080, or off",
+            "nod (environment FANFARE_NOD) is no key; did you mean `node`?",
+            "wokers (FILE) is no key; did you mean `workers`?",
+        ]
+    );
 }
 
 #[test]

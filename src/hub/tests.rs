@@ -248,7 +248,8 @@ fn a_member_that_may_lose_the_oldest_gets_a_gap_and_the_newest() {
     let frames = ann.frames();
     let ServerFrame::Gap { gap, .. } = &frames[0] else { panic!("{frames:?}") };
     assert_eq!((gap.from, gap.count, gap.reason), (1, Some(gap.to), GapReason::Slow));
-    let rest: Vec<u64> = frames[1..].iter().map(|frame| if let ServerFrame::Event { event, .. } = frame { event.offset } else { 0 }).collect();
+    let rest: Vec<u64> =
+        frames[1..].iter().map(|frame| if let ServerFrame::Event { event, .. } = frame { event.offset } else { 0 }).collect();
     assert_eq!(rest, (gap.to + 1..=100).collect::<Vec<_>>());
 }
 

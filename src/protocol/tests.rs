@@ -39,10 +39,17 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
     let option = || proptest::option::of("[a-z/0-9.]{0,50}");
     let kind = prop_oneof![(0..6u64).prop_map(RawKind::Number), "own\\.[a-z]{1,9}".prop_map(RawKind::Name)];
     prop_oneof![
-        (1..9u64, option(), option(), option())
-            .prop_map(|(version, token, client, transport)| ClientFrame::Hello(Hello { version, token, client, transport })),
-        (request(), ".{0,120}", proptest::option::of(position()))
-            .prop_map(|(request, group, since)| ClientFrame::Subscribe(Subscribe { request, group, since })),
+        (1..9u64, option(), option(), option()).prop_map(|(version, token, client, transport)| ClientFrame::Hello(Hello {
+            version,
+            token,
+            client,
+            transport
+        })),
+        (request(), ".{0,120}", proptest::option::of(position())).prop_map(|(request, group, since)| ClientFrame::Subscribe(Subscribe {
+            request,
+            group,
+            since
+        })),
         (request(), ".{0,120}").prop_map(|(request, group)| ClientFrame::Unsubscribe { request, group }),
         (request(), ".{0,50}", kind, proptest::option::of(raw()), proptest::option::of(raw()), proptest::option::of(".{1,20}"))
             .prop_map(|(request, group, kind, body, data, key)| ClientFrame::Publish { request, group, kind, body, data, key }),
@@ -77,12 +84,25 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
     let reason = proptest::sample::select(GapReason::ALL);
     prop_oneof![
         (any::<u32>(), any::<u32>(), ".{0,99}", position(), recovery, 0..1000u64).prop_map(
-            |(request, number, group, position, recovery, missed)| ServerFrame::Subscribed { request, number, group, position, recovery, missed }
+            |(request, number, group, position, recovery, missed)| ServerFrame::Subscribed {
+                request,
+                number,
+                group,
+                position,
+                recovery,
+                missed
+            }
         ),
-        (any::<u32>(), ".{0,99}", proptest::option::of(code.clone()))
-            .prop_map(|(request, group, code)| ServerFrame::Unsubscribed { request, group, code }),
-        (request(), any::<u64>(), position())
-            .prop_map(|(request, id, position)| ServerFrame::Published { request, id: EventId::from_number(id), position }),
+        (any::<u32>(), ".{0,99}", proptest::option::of(code.clone())).prop_map(|(request, group, code)| ServerFrame::Unsubscribed {
+            request,
+            group,
+            code
+        }),
+        (request(), any::<u64>(), position()).prop_map(|(request, id, position)| ServerFrame::Published {
+            request,
+            id: EventId::from_number(id),
+            position
+        }),
         (request(), code.clone()).prop_map(|(request, code)| ServerFrame::error(request, code)),
         (any::<u32>(), event()).prop_map(|(number, event)| ServerFrame::Event { number, event }),
         (any::<u32>(), any::<u32>(), 0..99u64, 0..99u64, proptest::option::of(0..99u64), reason)

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     policy::Policies,
     protocol::{
-        ClientFrame, Code, Content, ContentError, DecodeError, EventId, GroupName, Hello, IdempotencyKey, NameError, Position, RawKind, Recovery,
-        ServerFrame, Subscribe, UserId, Welcome, limits,
+        ClientFrame, Code, Content, ContentError, DecodeError, EventId, GroupName, Hello, IdempotencyKey, NameError, Position, RawKind,
+        Recovery, ServerFrame, Subscribe, UserId, Welcome, limits,
     },
 };
 

@@ -81,10 +81,7 @@ fn error(request: u32, code: Code) -> Vec<Output> {
 fn hello_is_answered_after_authentication_and_a_user_follows_the_own_group() {
     let mut talk = Talk::new();
     let hello = Hello { version: 1, token: Some("t".into()), transport: Some("forced".into()), client: None };
-    assert_eq!(talk.says(ClientFrame::Hello(hello)), [
-        Output::Chosen("forced".into()),
-        Output::Authenticate { token: Some("t".into()) }
-    ]);
+    assert_eq!(talk.says(ClientFrame::Hello(hello)), [Output::Chosen("forced".into()), Output::Authenticate { token: Some("t".into()) }]);
     let user = UserId::parse("john").unwrap();
     let outputs = talk.gets(Input::Authenticated(Ok(Identity { user: Some(user), valid: None })));
     assert!(matches!(&outputs[0], Output::Send(Lane::Main, ServerFrame::Welcome(w)) if w.user.as_deref() == Some("john")));
@@ -155,10 +152,10 @@ fn a_failed_join_is_told_and_forgotten() {
 fn bad_names_and_policies_are_told_in_a_sentence() {
     let mut talk = Talk::open(None);
     let sentence = "group name contains ' ' at character 2; allowed are A-Z a-z 0-9 _ - .".to_owned();
-    assert_eq!(talk.says(subscribe(1, "a b")), [Output::Send(
-        Lane::Main,
-        ServerFrame::Error { request: 1, code: 4300, sentence, retry_ms: None }
-    )]);
+    assert_eq!(
+        talk.says(subscribe(1, "a b")),
+        [Output::Send(Lane::Main, ServerFrame::Error { request: 1, code: 4300, sentence, retry_ms: None })]
+    );
     assert_eq!(talk.says(subscribe(2, "staff_x")), error(2, Code::NotAllowed));
     assert_eq!(talk.says(subscribe(3, "user.john")), error(3, Code::NotAllowed));
     assert_eq!(Talk::open(Some("ann")).says(subscribe(2, "staff_x")), [Output::Join(join(2, "staff_x"))]);
@@ -172,7 +169,10 @@ fn a_replay_lane_gets_its_answer_and_takes_nothing_else() {
     let wish = Join { lane, ..join(1, "a") };
     assert_eq!(joins, [Output::Join(wish.clone())]);
     let joined = Joined { number: 7, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
-    assert!(matches!(talk.gets(Input::Joined(wish, Ok(joined)))[..], [Output::Send(Lane::Replay(4), ServerFrame::Subscribed { number: 7, .. })]));
+    assert!(matches!(
+        talk.gets(Input::Joined(wish, Ok(joined)))[..],
+        [Output::Send(Lane::Replay(4), ServerFrame::Subscribed { number: 7, .. })]
+    ));
     assert_eq!(talk.gets(Input::Frame(lane, ClientFrame::Ping(1))), closes(Code::UnexpectedFrame));
 }
 
@@ -193,10 +193,10 @@ fn publishing_is_checked_against_policy_and_form() {
     assert!(matches!(&talk.says(publish("a", 1.into()))[..], [Output::Send(_, ServerFrame::Error { code: 4304, .. })]));
     let position = Position { epoch: 1, offset: 2 };
     let id = EventId::from_number(5);
-    assert_eq!(talk.gets(Input::Published(9, Ok((id, position)))), [Output::Send(
-        Lane::Main,
-        ServerFrame::Published { request: 9, id, position }
-    )]);
+    assert_eq!(
+        talk.gets(Input::Published(9, Ok((id, position)))),
+        [Output::Send(Lane::Main, ServerFrame::Published { request: 9, id, position })]
+    );
 }
 
 #[test]
@@ -207,10 +207,10 @@ fn an_expired_token_closes_unless_refreshed() {
     talk.gets(Input::Authenticated(Ok(valid(10))));
     talk.now += Duration::from_secs(9);
     assert_eq!(talk.says(ClientFrame::Refresh { request: 1, token: "t".into() }), [Output::Authenticate { token: Some("t".into()) }]);
-    assert_eq!(talk.gets(Input::Authenticated(Ok(valid(10)))), [Output::Send(
-        Lane::Main,
-        ServerFrame::Refreshed { request: 1, valid_s: Some(10) }
-    )]);
+    assert_eq!(
+        talk.gets(Input::Authenticated(Ok(valid(10)))),
+        [Output::Send(Lane::Main, ServerFrame::Refreshed { request: 1, valid_s: Some(10) })]
+    );
     assert_eq!(talk.waits(9), []);
     talk.says(ClientFrame::Refresh { request: 2, token: "t".into() });
     assert_eq!(talk.gets(Input::Authenticated(Err(Code::TokenInvalid))), error(2, Code::TokenInvalid));
@@ -227,10 +227,12 @@ fn any_frame() -> impl Strategy<Value = ClientFrame> {
     let group = prop_oneof![Just("a".to_owned()), Just("b".to_owned()), Just("user.ann".to_owned()), ".*"];
     let since = proptest::option::of((any::<u32>(), any::<u64>()).prop_map(|(epoch, offset)| Position { epoch, offset }));
     prop_oneof![
-        (0..3u64, proptest::option::of(".*"))
-            .prop_map(|(version, token)| ClientFrame::Hello(Hello { version, token, ..Hello::default() })),
-        (any::<u32>(), group.clone(), since)
-            .prop_map(|(request, group, since)| ClientFrame::Subscribe(Subscribe { request, group, since })),
+        (0..3u64, proptest::option::of(".*")).prop_map(|(version, token)| ClientFrame::Hello(Hello { version, token, ..Hello::default() })),
+        (any::<u32>(), group.clone(), since).prop_map(|(request, group, since)| ClientFrame::Subscribe(Subscribe {
+            request,
+            group,
+            since
+        })),
         (any::<u32>(), group.clone()).prop_map(|(request, group)| ClientFrame::Unsubscribe { request, group }),
         (any::<u32>(), group, 0..9u64, proptest::collection::vec(any::<u8>(), 0..9)).prop_map(|(request, group, kind, body)| {
             ClientFrame::Publish { request, group, kind: RawKind::Number(kind), body: Some(body.into()), data: None, key: None }
@@ -245,8 +247,8 @@ fn any_frame() -> impl Strategy<Value = ClientFrame> {
 
 fn any_input() -> impl Strategy<Value = Input> {
     let lane = prop_oneof![9 => Just(Lane::Main), 1 => (0..3u64).prop_map(Lane::Replay)];
-    let identity = proptest::option::of(0..100u64)
-        .prop_map(|s| Identity { user: UserId::parse("ann").ok(), valid: s.map(Duration::from_secs) });
+    let identity =
+        proptest::option::of(0..100u64).prop_map(|s| Identity { user: UserId::parse("ann").ok(), valid: s.map(Duration::from_secs) });
     let joined = Joined { number: 1, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
     prop_oneof![
         10 => (lane, any_frame()).prop_map(|(lane, frame)| Input::Frame(lane, frame)),

@@ -82,7 +82,8 @@ impl Http {
         let deadline = limits.handshake_deadline;
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
-        let http = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(deadline).serve_connection(TokioIo::new(stream), service);
+        let http =
+            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(deadline).serve_connection(TokioIo::new(stream), service);
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),
@@ -121,7 +122,8 @@ impl Http {
         };
         let Ok(permit) = connections.clone().try_acquire_owned() else {
             metrics.handshake("websocket", "overloaded");
-            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "this server takes no more connections\n").into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "this server takes no more connections\n")
+                .into_response();
         };
         let upgrade = hyper::upgrade::on(request);
         let answer = handshake.answer();
@@ -143,10 +145,12 @@ async fn run(upgrade: hyper::upgrade::OnUpgrade, handshake: Handshake, context: 
 
 fn refuse(refusal: Refusal) -> Response<Body> {
     match refusal {
-        Refusal::NotAnUpgrade => {
-            (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")], "a WebSocket upgrade of version 13 is needed here\n")
-                .into_response()
-        }
+        Refusal::NotAnUpgrade => (
+            StatusCode::UPGRADE_REQUIRED,
+            [(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")],
+            "a WebSocket upgrade of version 13 is needed here\n",
+        )
+            .into_response(),
         Refusal::NoCommonProtocol => {
             (StatusCode::BAD_REQUEST, "the subprotocols here are fanfare.v1.msgpack and fanfare.v1.json\n").into_response()
         }

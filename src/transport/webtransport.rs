@@ -138,7 +138,13 @@ struct Shared {
 }
 
 /// Takes every stream after the first, each with a deadline for its first frame.
-async fn accept_replays(connection: Rc<Connection>, shared: Rc<Shared>, context: Rc<Context>, tasks: TaskTracker, replays: mpsc::Sender<(u64, Bytes)>) {
+async fn accept_replays(
+    connection: Rc<Connection>,
+    shared: Rc<Shared>,
+    context: Rc<Context>,
+    tasks: TaskTracker,
+    replays: mpsc::Sender<(u64, Bytes)>,
+) {
     while let Ok((send, recv)) = connection.accept_bi().await {
         let (shared, replays) = (shared.clone(), replays.clone());
         let (deadline, limit) = (context.limits.handshake_deadline, context.session.max_frame);

@@ -32,7 +32,8 @@ pub struct TestServer {
 /// What a test may want otherwise.
 pub fn config(workers: usize) -> Config {
     let any = "127.0.0.1:0".parse().ok();
-    let policy = |pattern: &str, publish, history, slow| Policy { pattern: Pattern::new(pattern), subscribe: Who::Anyone, publish, history, slow };
+    let policy =
+        |pattern: &str, publish, history, slow| Policy { pattern: Pattern::new(pattern), subscribe: Who::Anyone, publish, history, slow };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let rules = vec![
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),

@@ -84,7 +84,15 @@ async fn clients_publish_to_each_other_with_acknowledgement_and_key() {
         assert_eq!(to_json_value(&event.data.unwrap()), json!({"n": 1}));
         ann.send(publish(6)).await;
         assert_eq!(ann.next().await, ServerFrame::Published { request: 6, id, position });
-        ann.send(ClientFrame::Publish { request: 7, group: "readonly_x".into(), kind: RawKind::Number(0), body: None, data: None, key: None }).await;
+        ann.send(ClientFrame::Publish {
+            request: 7,
+            group: "readonly_x".into(),
+            kind: RawKind::Number(0),
+            body: None,
+            data: None,
+            key: None,
+        })
+        .await;
         assert_eq!(ann.next().await, ServerFrame::error(7, Code::NotAllowed));
     }
 }
@@ -175,7 +183,11 @@ async fn a_replay_has_its_own_stream_on_webtransport() {
         let mut late = server.client(way).await;
         let since = Some(Position { epoch, offset: 10 });
         let frames = soon(late.client.replay(Subscribe { request: 1, group: group.clone(), since })).await.unwrap();
-        assert!(matches!(&frames[0], ServerFrame::Subscribed { request: 1, recovery: Recovery::Recovered, missed: 20, .. }), "{:?}", frames[0]);
+        assert!(
+            matches!(&frames[0], ServerFrame::Subscribed { request: 1, recovery: Recovery::Recovered, missed: 20, .. }),
+            "{:?}",
+            frames[0]
+        );
         let offset = |frame: &ServerFrame| if let ServerFrame::Event { event, .. } = frame { event.offset } else { 0 };
         assert_eq!(frames[1..].iter().map(offset).collect::<Vec<_>>(), (11..=30).collect::<Vec<_>>());
         server.publish(&group, "live").await;

@@ -54,7 +54,10 @@ async fn bytes_that_are_no_frame_get_a_goodbye_with_the_reason() {
             }
         }
     }
-    until("closes are counted", || server.metric("fanfare_connections_closed_total{transport=\"websocket\",code=\"malformed_frame\"}") >= 3.0).await;
+    until("closes are counted", || {
+        server.metric("fanfare_connections_closed_total{transport=\"websocket\",code=\"malformed_frame\"}") >= 3.0
+    })
+    .await;
     assert_others_are_served(&server).await;
 }
 

@@ -69,9 +69,15 @@ impl WebSocket {
 
     fn received(&self, message: Message) -> Received {
         match (message, self.dialect) {
-            (Message::Text(frame), None | Some(Dialect::Json)) | (Message::Binary(frame), None | Some(Dialect::Msgpack)) => Received::Frame(frame),
-            (Message::Text(_), Some(Dialect::Msgpack)) => Received::Undecodable(DecodeError::Malformed("a text message in the dialect msgpack")),
-            (Message::Binary(_), Some(Dialect::Json)) => Received::Undecodable(DecodeError::Malformed("a binary message in the dialect json")),
+            (Message::Text(frame), None | Some(Dialect::Json)) | (Message::Binary(frame), None | Some(Dialect::Msgpack)) => {
+                Received::Frame(frame)
+            }
+            (Message::Text(_), Some(Dialect::Msgpack)) => {
+                Received::Undecodable(DecodeError::Malformed("a text message in the dialect msgpack"))
+            }
+            (Message::Binary(_), Some(Dialect::Json)) => {
+                Received::Undecodable(DecodeError::Malformed("a binary message in the dialect json"))
+            }
             (Message::Ping(payload), _) => Received::Alive(Some(codec::pong(&payload))),
             (Message::Pong, _) => Received::Alive(None),
             (Message::Close, _) => Received::Closed,

@@ -1,0 +1,70 @@
+import { type ReconnectOptions } from './backoff.js';
+import { type Handler, type OnOptions, type Undo } from './emitter.js';
+import { type FanfareEvent, type Position } from './frames.js';
+import { Group, type GroupHost, type PublishOptions, type Receipt } from './group.js';
+import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor } from './transport.js';
+export type State = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed';
+export interface ClientOptions {
+    /** The server's HTTP address; default: the page's own origin. */
+    url?: string;
+    /** Endpoints, if they are not to be asked for at `url`. */
+    webtransport?: Endpoint | null;
+    websocket?: Endpoint;
+    /** Who this is; default: anonymous. */
+    token?: string;
+    /** Asked for a token before a connection that needs one; never twice at a time. */
+    getToken?: (request: {
+        reason: 'initial' | 'rejected';
+        signal: AbortSignal;
+    }) => Promise<string>;
+    /** In order of preference; default both. */
+    transports?: TransportName[];
+    reconnect?: ReconnectOptions;
+    WebTransport?: WebTransportConstructor;
+    WebSocket?: WebSocketConstructor;
+    fetch?: typeof fetch;
+}
+export declare class Client implements GroupHost {
+    #private;
+    /** How long the last ping took, in ms. */
+    rtt: number | null;
+    /** Why it is not WebTransport; null while it is. */
+    fallbackReason: string | null;
+    /** When the next attempt comes, while it is `reconnecting`. */
+    retry: {
+        attempt: number;
+        nextAt: number;
+        reason: string;
+    } | null;
+    /** Who the server takes this client for. */
+    user: string | null;
+    session: string | null;
+    node: string | null;
+    /** Prints decoded frames. */
+    debug: boolean;
+    constructor(options?: ClientOptions);
+    get state(): State;
+    get transport(): TransportName | null;
+    /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error` or `gap`. Returns its undo. */
+    on(type: string, handler: Handler, options?: OnOptions): Undo;
+    /** The group with this name; it is followed until every holder has left. Connects if nothing has yet. */
+    group(name: string, options?: {
+        since?: Position;
+    }): Group;
+    /** Connects, and stays connected until `disconnect`. */
+    connect(): Promise<void>;
+    /** Ends the connection for good: nothing comes back by itself. */
+    disconnect(): void;
+    /** Resolves when connected, rejects when it has failed for good or the time is over. */
+    ready({ timeout }?: {
+        timeout?: number;
+    }): Promise<void>;
+    /** The token of the next hello, and of the session that is there. */
+    setToken(token: string): void;
+    publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+    release(name: string): void;
+    failed(error: unknown): void;
+    dispatch(event: FanfareEvent): void;
+}
+/** A client that connects when it is asked to, or with its first group. */
+export declare function createClient(options?: ClientOptions): Client;

@@ -1,0 +1,57 @@
+import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
+import { type FanfareEvent, type Position } from './frames.js';
+import type { FanfareError } from './errors.js';
+export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
+/** What a group needs of its client. */
+export interface GroupHost {
+    publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+    release(group: string): void;
+    failed(error: unknown): void;
+    dispatch(event: FanfareEvent): void;
+}
+export interface PublishOptions {
+    data?: object;
+    /** Idempotency key: repeating the publish within five minutes sends nothing. */
+    key?: string;
+    /** How long to wait for the answer, in ms; default 5000. */
+    timeout?: number;
+}
+export interface Receipt {
+    id: string;
+    position: Position;
+}
+/** The client's one record of a group, shared by all its holders. */
+export declare class Subscription {
+    #private;
+    readonly name: string;
+    readonly host: GroupHost;
+    state: GroupState;
+    position: Position | null;
+    holders: number;
+    readonly emitter: Emitter;
+    constructor(name: string, host: GroupHost, since: Position | null);
+    /** From now on live events wait for `release`. */
+    hold(): void;
+    release(): void;
+    /** A live event, or one of a replay. */
+    take(event: FanfareEvent, replayed: boolean): void;
+    private deliver;
+    denied(error: FanfareError): void;
+}
+/** A holder's view of a group. Every `client.group(name)` gives one; the server is left when the last one leaves. */
+export declare class Group {
+    #private;
+    constructor(subscription: Subscription);
+    get name(): string;
+    get state(): GroupState;
+    /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
+    get position(): Position | null;
+    /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, or for every event (`*`). Returns its undo. */
+    on(type: string, handler: Handler, options?: OnOptions): Undo;
+    /** Sends an event to the group; resolves when the server has given it its place. */
+    publish(kind: string, content: unknown, options?: PublishOptions): Promise<Receipt>;
+    /** Stops this holder's handlers, and following when it was the last holder. */
+    leave(): void;
+    /** Every event from now on. At most 1,000 wait for a slow loop; then the oldest are dropped. */
+    [Symbol.asyncIterator](): AsyncGenerator<FanfareEvent, void, void>;
+}

@@ -1,0 +1,5 @@
+export { createClient, Client, type ClientOptions, type State } from './client.js';
+export { Group, type GroupState, type PublishOptions, type Receipt } from './group.js';
+export { FanfareError } from './errors.js';
+export type { FanfareEvent, Position } from './frames.js';
+export type { Endpoint, TransportName } from './transport.js';

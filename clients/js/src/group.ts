@@ -1,0 +1,151 @@
+// One group that the application follows: position, de-duplication, and what is held back while it catches up.
+
+import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
+import { type FanfareEvent, type Position } from './frames.js';
+import type { FanfareError } from './errors.js';
+
+export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
+
+/** What a group needs of its client. */
+export interface GroupHost {
+  publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+  release(group: string): void;
+  failed(error: unknown): void;
+  dispatch(event: FanfareEvent): void;
+}
+
+export interface PublishOptions {
+  data?: object;
+  /** Idempotency key: repeating the publish within five minutes sends nothing. */
+  key?: string;
+  /** How long to wait for the answer, in ms; default 5000. */
+  timeout?: number;
+}
+
+export interface Receipt {
+  id: string;
+  position: Position;
+}
+
+/** Ids that are remembered for each group, to recognise an event that comes twice. */
+const REMEMBERED = 256;
+/** Live events that are held back while a group catches up; beyond that the oldest go, and a gap tells. */
+const HELD = 1000;
+/** Events that wait for an iterator that does not keep up; beyond that the oldest go. */
+const BUFFERED = 1000;
+
+/** The client's one record of a group, shared by all its holders. */
+export class Subscription {
+  state: GroupState = 'joining';
+  position: Position | null;
+  holders = 0;
+  readonly emitter: Emitter;
+  readonly #ids: string[] = [];
+  #held: FanfareEvent[] | null = null;
+
+  constructor(readonly name: string, readonly host: GroupHost, since: Position | null) {
+    this.position = since;
+    this.emitter = new Emitter((error) => host.failed(error));
+  }
+
+  /** From now on live events wait for `release`. */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const event of held) this.deliver(event);
+  }
+
+  /** A live event, or one of a replay. */
+  take(event: FanfareEvent, replayed: boolean): void {
+    if (this.#held === null || replayed) return this.deliver(event);
+    this.#held.push(event);
+    if (this.#held.length > HELD) {
+      const lost = this.#held.shift() as FanfareEvent;
+      this.emitter.emit('gap', { from: lost.offset, to: lost.offset, count: 1, reason: 'slow' });
+    }
+  }
+
+  private deliver(event: FanfareEvent): void {
+    if (this.#ids.includes(event.id)) return;
+    if (event.offset > 0 && this.position !== null && this.position[0] === event.epoch) {
+      if (event.offset <= this.position[1]) return;
+      this.position = [event.epoch, event.offset];
+    }
+    this.#ids.push(event.id);
+    if (this.#ids.length > REMEMBERED) this.#ids.shift();
+    const type = event.kind.startsWith('task.') ? 'task' : event.kind;
+    this.emitter.emit(type, event);
+    this.emitter.emit('*', event);
+    this.host.dispatch(event);
+  }
+
+  denied(error: FanfareError): void {
+    this.state = 'denied';
+    this.emitter.emit('denied', error);
+  }
+}
+
+/** A holder's view of a group. Every `client.group(name)` gives one; the server is left when the last one leaves. */
+export class Group {
+  readonly #subscription: Subscription;
+  readonly #undo = new Set<Undo>();
+  #left = false;
+
+  constructor(subscription: Subscription) {
+    this.#subscription = subscription;
+    subscription.holders += 1;
+  }
+
+  get name(): string { return this.#subscription.name; }
+  get state(): GroupState { return this.#left ? 'left' : this.#subscription.state; }
+  /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
+  get position(): Position | null { return this.#subscription.position; }
+
+  /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, or for every event (`*`). Returns its undo. */
+  on(type: string, handler: Handler, options: OnOptions = {}): Undo {
+    const undo = this.#subscription.emitter.on(type, handler, options);
+    this.#undo.add(undo);
+    return () => {
+      this.#undo.delete(undo);
+      undo();
+    };
+  }
+
+  /** Sends an event to the group; resolves when the server has given it its place. */
+  publish(kind: string, content: unknown, options: PublishOptions = {}): Promise<Receipt> {
+    return this.#subscription.host.publish(this.name, kind, content, options);
+  }
+
+  /** Stops this holder's handlers, and following when it was the last holder. */
+  leave(): void {
+    if (this.#left) return;
+    this.#left = true;
+    for (const undo of this.#undo) undo();
+    this.#subscription.holders -= 1;
+    if (this.#subscription.holders === 0) this.#subscription.host.release(this.name);
+  }
+
+  /** Every event from now on. At most 1,000 wait for a slow loop; then the oldest are dropped. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<FanfareEvent, void, void> {
+    const waiting: FanfareEvent[] = [];
+    let wake = () => {};
+    const undo = this.on('*', (event: FanfareEvent) => {
+      waiting.push(event);
+      if (waiting.length > BUFFERED) waiting.shift();
+      wake();
+    });
+    try {
+      while (!this.#left) {
+        const next = waiting.shift();
+        if (next !== undefined) yield next;
+        else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      undo();
+    }
+  }
+}

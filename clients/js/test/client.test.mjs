@@ -1,0 +1,202 @@
+// The client against a server that a test plays by hand, over fake sockets.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { load } from './load.mjs';
+
+const { createClient, Backoff, engineOf, obstacle, encode, decode, legacyObject, displayText, megabytes } = await load('index', 'backoff', 'choose', 'msgpack', 'legacy/index', 'legacy/display');
+
+/** A WebSocket whose other end is the test. */
+class FakeSocket {
+  static made = [];
+  sent = [];
+  constructor(url, protocols) {
+    Object.assign(this, { url, protocols });
+    FakeSocket.made.push(this);
+    queueMicrotask(() => this.onopen?.());
+  }
+  send(bytes) { this.sent.push(decode(new Uint8Array(bytes))); }
+  close(code, reason) { this.closedWith = [code, reason]; }
+  /** The server says something. */
+  say(...frame) { this.onmessage({ data: encode(frame).buffer.slice(0) }); }
+  /** The connection is lost. */
+  lose(code = 1006) { this.onclose({ code, reason: '' }); }
+}
+
+async function until(condition) {
+  for (let left = 400; left > 0; left--) {
+    const value = condition();
+    if (value) return value;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.fail(`never: ${condition}`);
+}
+
+async function connected(options = {}) {
+  FakeSocket.made = [];
+  const client = createClient({ websocket: { url: 'ws://test/fanfare' }, webtransport: null, WebSocket: FakeSocket, reconnect: { min: 1, max: 2 }, ...options });
+  void client.connect().catch(() => {});
+  const socket = await until(() => FakeSocket.made.at(-1)?.sent.length && FakeSocket.made.at(-1));
+  socket.say(0x11, 1, 's1', { ping: 25_000, user: 'ann' });
+  return { client, socket };
+}
+
+const ask = (socket, op) => until(() => socket.sent.findLast((frame) => frame[0] === op));
+const event = (number, offset, id, text) => [0x20, number, offset, id, 0, text];
+
+test('hello says who and why, and the welcome is understood', async () => {
+  const { client, socket } = await connected({ token: 't' });
+  assert.deepEqual(socket.sent[0], [1, 1, 't', { client: 'fanfare-js/0.1.0', transport: 'unsupported' }]);
+  assert.deepEqual([client.state, client.transport, client.user, client.fallbackReason], ['connected', 'websocket', 'ann', 'unsupported']);
+  client.disconnect();
+});
+
+test('a group is followed once, by however many holders, and left with the last', async () => {
+  const { client, socket } = await connected();
+  const [first, second] = [client.group('a'), client.group('a')];
+  await ask(socket, 2);
+  assert.equal(socket.sent.filter(([op]) => op === 2).length, 1);
+  first.leave();
+  first.leave();
+  assert.equal(socket.sent.filter(([op]) => op === 3).length, 0);
+  second.leave();
+  assert.deepEqual((await ask(socket, 3)).slice(2), ['a']);
+  client.disconnect();
+});
+
+test('events come once and in order, and a handler that throws hurts nobody', async () => {
+  const { client, socket } = await connected();
+  const seen = [];
+  const errors = [];
+  globalThis.reportError = () => {};
+  client.on('error', (error) => errors.push(error.message));
+  const group = client.group('a');
+  group.on('message', () => { throw new Error('oops'); });
+  const undo = group.on('message', ({ message }) => seen.push(message));
+  const [, request] = await ask(socket, 2);
+  socket.say(0x12, request, 3, 'a', 7, 10, null, 0);
+  socket.say(...event(3, 11, 1000, 'one'));
+  socket.say(...event(3, 11, 1000, 'one'));
+  socket.say(...event(9, 11, 1001, 'of nobody'));
+  socket.say(...event(3, 12, 1002, 'two'));
+  undo();
+  socket.say(...event(3, 13, 1003, 'three'));
+  assert.deepEqual(seen, ['one', 'two']);
+  assert.deepEqual(errors, ['oops', 'oops', 'oops']);
+  assert.deepEqual(group.position, [7, 13]);
+  client.disconnect();
+});
+
+test('after a loss it comes back, resumes, and tells what was missed', async () => {
+  const { client, socket } = await connected();
+  const group = client.group('a');
+  const told = [];
+  group.on('joined', (detail) => told.push(detail));
+  group.on('gap', ({ from, to, reason }) => told.push({ from, to, reason }));
+  const [, request] = await ask(socket, 2);
+  socket.say(0x12, request, 3, 'a', 7, 10, null, 0);
+  socket.lose();
+  assert.equal(client.state, 'reconnecting');
+  const again = await until(() => FakeSocket.made.length === 2 && FakeSocket.made[1].sent.length && FakeSocket.made[1]);
+  again.say(0x11, 1, 's2', { ping: 25_000 });
+  const [, second, , options] = await ask(again, 2);
+  assert.deepEqual(options, { since: [7, 10] });
+  again.say(0x12, second, 5, 'a', 7, 14, false, 2);
+  again.say(0x21, 5, 7, 11, 12, 2, 1);
+  const seen = [];
+  group.on('message', ({ offset }) => seen.push(offset));
+  again.say(...event(5, 13, 2000, 'x'));
+  again.say(...event(5, 14, 2001, 'y'));
+  assert.deepEqual(told, [{ recovered: true, missed: 0 }, { recovered: false, missed: 2 }, { from: 11, to: 12, reason: 'expired' }]);
+  assert.deepEqual(seen, [13, 14]);
+  client.disconnect();
+});
+
+test('disconnect is final, and so is a goodbye that says so', async () => {
+  const { client, socket } = await connected();
+  client.disconnect();
+  assert.equal(client.state, 'idle');
+  assert.deepEqual(socket.sent.at(-1), [0x32, 4000]);
+  const other = await connected();
+  other.socket.say(0x32, 4206, 'the application disconnected this user', false, 0);
+  assert.equal(other.client.state, 'failed');
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.equal(FakeSocket.made.length, 1);
+});
+
+test('publishing resolves with the place, and rejects with the reason or when offline', async () => {
+  const { client, socket } = await connected();
+  const group = client.group('a');
+  const publishing = group.publish('notification', { type: 'success', title: 'T', message: 'M' }, { data: { n: 1 }, key: 'k' });
+  const frame = await ask(socket, 4);
+  assert.deepEqual(frame.slice(2), ['a', 1, ['success', 'T', 'M'], { n: 1 }, { key: 'k' }]);
+  socket.say(0x14, frame[1], 4_194_304 * 5 + 9, 7, 3);
+  assert.deepEqual(await publishing, { id: '5-9', position: [7, 3] });
+  const refused = group.publish('message', 'x');
+  const [, request] = await until(() => socket.sent.findLast(([op, , , kind]) => op === 4 && kind === 0));
+  socket.say(0x16, request, 4302, 'not allowed', null);
+  await assert.rejects(refused, { code: 4302, name: 'not_allowed', retryable: false });
+  client.disconnect();
+  await assert.rejects(group.publish('message', 'x'), { code: 0, retryable: true });
+});
+
+test('a rejected token is asked for again, one at a time', async () => {
+  const reasons = [];
+  FakeSocket.made = [];
+  const getToken = async ({ reason }) => { reasons.push(reason); return `t${reasons.length}`; };
+  const client = createClient({ websocket: { url: 'ws://test' }, webtransport: null, WebSocket: FakeSocket, reconnect: { min: 1, max: 2 }, getToken });
+  void client.connect().catch(() => {});
+  const first = await until(() => FakeSocket.made[0]?.sent.length && FakeSocket.made[0]);
+  first.say(0x32, 4101, 'bad', true, 0);
+  const second = await until(() => FakeSocket.made[1]?.sent.length && FakeSocket.made[1]);
+  assert.deepEqual([first.sent[0][2], second.sent[0][2]], ['t1', 't2']);
+  assert.deepEqual(reasons, ['initial', 'rejected']);
+  client.disconnect();
+});
+
+test('a WebTransport that hangs gives way to a WebSocket whose welcome comes', async () => {
+  class Hanging { ready = new Promise(() => {}); closed = new Promise(() => {}); close() { this.gone = true; } }
+  FakeSocket.made = [];
+  const client = createClient({ websocket: { url: 'ws://test' }, webtransport: { url: 'https://test' }, WebSocket: FakeSocket, WebTransport: Hanging });
+  void client.connect().catch(() => {});
+  const socket = await until(() => FakeSocket.made[0]?.sent.length && FakeSocket.made[0]);
+  assert.equal(socket.sent[0][3].transport, 'timeout');
+  socket.say(0x11, 1, 's', {});
+  await client.ready();
+  assert.deepEqual([client.transport, client.fallbackReason], ['websocket', 'timeout']);
+  client.disconnect();
+});
+
+test('rules gate engines by data', () => {
+  const safari = 'Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.4 Safari/605.1.15';
+  const chromeOnIos = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 CriOS/140.0 Mobile Safari/604.1';
+  const chrome = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36';
+  assert.deepEqual([safari, chromeOnIos, chrome].map((agent) => engineOf(agent).engine), ['webkit', 'webkit', 'chromium']);
+  const choice = { transports: ['webtransport', 'websocket'], WebTransport: class {}, webtransport: { url: 'x' }, cold: false, rules: [{ engine: 'webkit', minVersion: 0, allow: false }, { engine: 'chromium', minVersion: 157, allow: true }] };
+  assert.equal(obstacle({ ...choice, userAgent: safari }), 'gated');
+  assert.equal(obstacle({ ...choice, userAgent: chrome }), 'gated');
+  assert.equal(obstacle({ ...choice, userAgent: 'Firefox/153.0' }), null);
+  assert.equal(obstacle({ ...choice, userAgent: 'Firefox/153.0', cold: true }), 'cold');
+});
+
+test('waiting grows to its bound, with full jitter, and starts anew only after a good connection', () => {
+  const backoff = new Backoff({ min: 100, max: 1000 });
+  assert.deepEqual(Array.from({ length: 6 }, () => backoff.next(() => 1)), [100, 200, 400, 800, 1000, 1000]);
+  assert.equal(backoff.next(() => 0), 0);
+  backoff.lived(10);
+  assert.equal(backoff.next(() => 1), 1000);
+  backoff.lived(5000);
+  assert.equal(backoff.next(() => 1), 100);
+});
+
+test('old objects are exactly the old ones', () => {
+  const base = { id: '1-1', group: 'sales_team', offset: 1, epoch: 1, timestamp: new Date(0), data: null, sender: null, body: null };
+  const timestamp = '1970-01-01T00:00:00.000Z';
+  assert.deepEqual(legacyObject({ ...base, kind: 'message', message: 'hi' }), { type: 'group_message', group_name: 'sales_team', message: 'hi', data: {}, timestamp });
+  const notification = legacyObject({ ...base, kind: 'notification', type: 'success', title: 'Great job!', message: 'Monthly target achieved!' });
+  assert.deepEqual(notification, { type: 'group_notification', group_name: 'sales_team', notification_type: 'success', title: 'Great job!', message: 'Monthly target achieved!', data: {}, timestamp });
+  assert.equal(displayText(notification), '[sales_team] Great job!: Monthly target achieved!');
+  assert.deepEqual(legacyObject({ ...base, group: 'user.ann', kind: 'file', url: '/a/b', name: 'b', message: 'ready', size: null, data: { a: 1 } }), { type: 'user_file', username: 'ann', message: 'ready', file_url: '/a/b', file_name: 'b', file_size: null, data: { a: 1 }, timestamp });
+  assert.deepEqual(legacyObject({ ...base, kind: 'task.update', body: { task_id: 't', progress: 5 } }), { type: 'task_update', task_id: 't', progress: 5 });
+  assert.equal(legacyObject({ ...base, kind: 'chat.typing' }), null);
+  assert.equal(megabytes(2_457_600), '2.34 MB');
+});
