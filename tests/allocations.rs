@@ -3,6 +3,7 @@
 //! Method: an allocator that counts, and one event after another to groups of different size on wires that take everything. After the first event has made the outboxes' first
 //! room, the number of allocations for an event must not depend on the number of members.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 #![expect(unsafe_code, reason = "an allocator can't be written without")]
 
 use std::{

@@ -3,6 +3,8 @@
 //! Method: the frames below are encoded in both dialects and compared with the file; each is decoded again; each stands as an example in the document; and
 //! the document's tables of opcodes, codes, kinds and gap reasons are those of the code. `FANFARE_UPDATE_VECTORS=1` rewrites the file and the examples.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use bytes::Bytes;

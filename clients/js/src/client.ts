@@ -37,6 +37,8 @@ interface Pending {
 }
 
 const NAME = 'fanfare-js/0.1.0';
+/** Browser promises may never settle: how long the server has to tell where it listens, in ms. */
+const DISCOVERY_MS = 4000;
 const GAP_REASONS = ['', 'expired', 'epoch', 'slow', 'broker'];
 
 export class Client implements GroupHost {
@@ -201,7 +203,7 @@ export class Client implements GroupHost {
     let rules: Rule[] = [];
     if (websocket === undefined) {
       const base = (own.url ?? globalThis.location?.origin ?? '').replace(/\/$/, '');
-      const answer = await (own.fetch ?? fetch)(`${base}/.well-known/fanfare`, { signal });
+      const answer = await (own.fetch ?? fetch)(`${base}/.well-known/fanfare`, { signal: AbortSignal.any([signal, AbortSignal.timeout(DISCOVERY_MS)]) });
       if (!answer.ok) throw new FanfareError(0, `${base} answers ${answer.status}`);
       const told = (await answer.json()) as { webtransport: Endpoint | null; websocket: Endpoint; rules?: Rule[] };
       webtransport = own.webtransport === undefined ? told.webtransport : webtransport;
