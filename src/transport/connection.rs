@@ -67,14 +67,16 @@ pub(super) async fn run<P: Peer>(mut peer: P, context: Rc<Context>, permit: Owne
     let (first, dialect) = first_frame(&mut peer, &context, &mut session).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
-    if let Some(received) = first {
-        connection.received(&peer, received).await;
-    }
+    let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let code = loop {
-        match connection.pump(&peer).await {
+        let closed = connection.pump(&peer).await;
+        if let Then::EndReply(stream) = then {
+            peer.end_reply(stream);
+        }
+        match closed {
             Some(code) => break code,
-            None if !connection.next(&mut peer).await => break Code::GoingAway,
-            None => {}
+            None if then == Then::Leave => break Code::GoingAway,
+            None => then = connection.next(&mut peer).await,
         }
     };
     connection.end(&mut peer, code).await;
@@ -117,6 +119,16 @@ async fn sleep_until_deadline(session: &Session) {
     }
 }
 
+/// What follows when the session's answers to the latest thing have been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Continue,
+    /// The answer on another stream is whole.
+    EndReply(u64),
+    /// The peer has gone.
+    Leave,
+}
+
 struct Connection<'a> {
     context: &'a Rc<Context>,
     session: Session,
@@ -126,8 +138,8 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// Waits for one thing and gives it to the session; `false` when the peer has gone.
-    async fn next<P: Peer>(&mut self, peer: &mut P) -> bool {
+    /// Waits for one thing and gives it to the session.
+    async fn next<P: Peer>(&mut self, peer: &mut P) -> Then {
         let Context { metrics, farewell, .. } = &**self.context;
         let mut farewell = farewell.clone();
         let link = self.member.link().clone();
@@ -137,29 +149,29 @@ impl Connection<'_> {
             biased;
             code = link.attend(metrics, now) => {
                 self.session.handle(Input::Broken(code), now());
-                return true;
+                return Then::Continue;
             }
             leave = farewell.wait_for(Option::is_some), if self.farewell.is_none() => {
                 if let Some(leave) = leave.ok().and_then(|leave| *leave) {
                     self.farewell = Some(leave);
                     self.session.handle(Input::Drain(random_share(leave.spread)), now());
                 }
-                return true;
+                return Then::Continue;
             }
             () = sleep_until_deadline(&self.session) => {
                 self.session.handle(Input::Timeout, now());
-                return true;
+                return Then::Continue;
             }
             received = peer.receive(), if may_read => received,
         };
-        self.received(peer, received).await
+        self.received(received)
     }
 
     fn session_frame_bytes(&self) -> usize {
         self.context.session.max_frame
     }
 
-    async fn received<P: Peer>(&mut self, peer: &P, received: Received) -> bool {
+    fn received(&mut self, received: Received) -> Then {
         let input = match received {
             Received::Frame(frame) => self.decode(Lane::Main, &frame),
             Received::Replay(stream, frame) => self.decode(Lane::Replay(stream), &frame),
@@ -171,15 +183,11 @@ impl Connection<'_> {
             }
             Received::Undecodable(error) => Input::Undecodable(error),
             Received::Broken(code) => Input::Broken(code),
-            Received::Closed => return false,
+            Received::Closed => return Then::Leave,
         };
-        let lane = if let Input::Frame(Lane::Replay(stream), _) = &input { Some(*stream) } else { None };
+        let then = if let Input::Frame(Lane::Replay(stream), _) = &input { Then::EndReply(*stream) } else { Then::Continue };
         self.session.handle(input, now());
-        if let Some(stream) = lane {
-            self.answer(peer).await;
-            peer.end_reply(stream);
-        }
-        true
+        then
     }
 
     fn decode(&self, lane: Lane, frame: &Bytes) -> Input {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare::{
     client::{Client, Error, Transport},
-    protocol::{ClientFrame, Code, Hello, ServerFrame, Subscribe},
+    protocol::{ClientFrame, Code, Dialect, Hello, ServerFrame, Subscribe},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -58,6 +58,19 @@ async fn bytes_that_are_no_frame_get_a_goodbye_with_the_reason() {
         server.metric("fanfare_connections_closed_total{transport=\"websocket\",code=\"malformed_frame\"}") >= 3.0
     })
     .await;
+    assert_others_are_served(&server).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_subscribe_on_another_stream_ends_the_connection() {
+    let server = TestServer::start(2);
+    let mut client = server.client(WAYS[2]).await;
+    let session = client.client.webtransport().unwrap().clone();
+    let (mut send, _recv) = soon(soon(session.open_bi()).await.unwrap()).await.unwrap();
+    let ping = ClientFrame::Ping(1).encode(Dialect::Msgpack);
+    soon(send.write_all(&[&[u8::try_from(ping.len()).unwrap()], &ping[..]].concat())).await.unwrap();
+    assert_eq!(client.goodbye().await.0, Code::UnexpectedFrame);
+    until("it is no longer counted", || server.metric("fanfare_connections{transport=\"webtransport\"}") == 0.0).await;
     assert_others_are_served(&server).await;
 }
 

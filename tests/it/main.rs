@@ -1,10 +1,11 @@
 //! Integration tests over real sockets: one binary, one file for each behaviour.
 //!
-//! `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets. `slow`: readers that do not read. `drain`: leaving.
-//! `steering`: changes of address.
+//! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
+//! `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod binary;
 mod common;
 mod delivery;
 mod drain;

@@ -1,0 +1,180 @@
+//! The binary as operators meet it: exit codes, the line that names key and value, signals, and the commands against a running server.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything here; only a failure takes that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn fanfare(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    // Nothing of the caller's environment, so that neither a key nor a setting leaks in.
+    command.env_clear().env("HOME", home).env("FANFARE_TLS__DEVELOPMENT", home.join("certs")).current_dir(home);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A `fanfare dev` on ports that the kernel chose; killed when dropped.
+struct Running {
+    home: tempfile::TempDir,
+    child: Child,
+    http: String,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let any = "127.0.0.1:0";
+        let mut child = fanfare(home.path()).args(["dev", "--http", any, "--secure", any, "--quic", any]).args(args).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let http =
+            lines.find_map(|line| line.trim_start().strip_prefix("HTTP ").map(str::trim).map(str::to_owned)).expect("an HTTP listener");
+        let http = http.split(' ').next().unwrap().to_owned();
+        // The last line is printed when everything listens.
+        assert!(lines.any(|line| line.contains(" send notification sales_team ")));
+        Self { home, child, http }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = fanfare(self.home.path());
+        command.args(args).args(["--url", &self.http]);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server does not end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a server that must not start; its exit code and its last words.
+fn refused(mode: &str, home: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = fanfare(home).arg(mode).args(args).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+const ANY: [&str; 6] = ["--http", "127.0.0.1:0", "--secure", "127.0.0.1:0", "--quic", "127.0.0.1:0"];
+
+#[test]
+fn a_port_in_use_is_named_and_ends_with_3() {
+    let home = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let (code, words) = refused("dev", home.path(), &["--http", &addr, "--secure", "127.0.0.1:0", "--quic", "127.0.0.1:0"]);
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("listen.http") && words.contains(&addr), "{words}");
+    assert_eq!(words.trim().lines().count(), 1, "{words}");
+}
+
+#[test]
+fn a_wrong_configuration_names_key_value_and_rule_and_ends_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, words) = refused("dev", home.path(), &["--set", "limits.frame=lots", "--set", "limits.frmae=1"]);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("limits.frame") && words.contains("lots"), "{words}");
+    assert!(words.contains("limits.frmae") && words.contains("did you mean"), "{words}");
+}
+
+#[test]
+fn an_unreadable_certificate_names_the_file_and_ends_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    let args = [&ANY[..], &["--set", "tls.certificate=absent.pem", "--set", "tls.key=absent-key.pem"]].concat();
+    let (code, words) = refused("dev", home.path(), &args);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("tls.certificate") && words.contains("absent.pem"), "{words}");
+}
+
+#[test]
+fn an_expired_certificate_says_when_it_ended_and_ends_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 2, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(home.path().join("old.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(home.path().join("old-key.pem"), key.serialize_pem()).unwrap();
+    let args = [&ANY[..], &["--set", "tls.certificate=old.pem", "--set", "tls.key=old-key.pem"]].concat();
+    let (code, words) = refused("dev", home.path(), &args);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("old.pem") && words.contains("2020-02-01"), "{words}");
+}
+
+#[test]
+fn listening_beyond_loopback_without_authentication_is_refused_and_says_what_to_set() {
+    let home = tempfile::tempdir().unwrap();
+    for (mode, remedy) in [("dev", "use `serve`"), ("serve", "auth.")] {
+        let (code, words) = refused(mode, home.path(), &["--http", "0.0.0.0:0"]);
+        assert_eq!(code, Some(2), "{words}");
+        assert!(words.contains("listen.http = 0.0.0.0:0") && words.contains(remedy), "{words}");
+    }
+}
+
+#[test]
+fn sent_events_are_printed_by_tail_over_both_transports_and_sigterm_ends_with_0() {
+    let mut server = Running::start(&[]);
+    for transport in ["webtransport", "websocket"] {
+        let group = format!("team_{transport}");
+        let mut tail = server.command(&["tail", &group, "--transport", transport, "--json", "--count", "1"]).spawn().unwrap();
+        let end = Instant::now() + PATIENCE;
+        // Sent again until it is heard: tail says nothing to us about when it follows.
+        while tail.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "tail over {transport} prints nothing");
+            let sent = server.run(&["send", "notification", &group, "Reached", "--type", "success", "--title", "Great"]);
+            assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let mut printed = String::new();
+        tail.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        let event: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+        assert!(printed.contains("Reached") && printed.contains("success"), "{event}");
+    }
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn a_wrong_api_key_is_refused_and_send_says_so() {
+    let server = Running::start(&[]);
+    let output = server.command(&["send", "message", "sales_team", "hello"]).env("FANFARE_API_KEY", "wrong").output().unwrap();
+    assert!(!output.status.success());
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("the key is not one of this server's"), "{words}");
+}
+
+#[test]
+fn an_interrupt_ends_with_0_and_frees_the_port() {
+    let mut server = Running::start(&[]);
+    let addr: SocketAddr = server.http.trim_start_matches("http://").replace("localhost", "127.0.0.1").parse().unwrap();
+    assert!(TcpStream::connect(addr).is_ok());
+    server.signal("INT");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(TcpStream::connect(addr).is_err());
+}
