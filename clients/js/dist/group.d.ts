@@ -33,6 +33,8 @@ export declare class Subscription {
     /** From now on live events wait for `release`. */
     hold(): void;
     release(): void;
+    /** What waits comes again by another way. */
+    drop(): void;
     /** A live event, or one of a replay. */
     take(event: FanfareEvent, replayed: boolean): void;
     private deliver;

@@ -39,6 +39,13 @@ interface Pending {
 const NAME = 'fanfare-js/0.1.0';
 /** Browser promises may never settle: how long the server has to tell where it listens, in ms. */
 const DISCOVERY_MS = 4000;
+/** How long the server has to answer a subscribe, in ms, and when a refused one is repeated if the server names no time. */
+const SUBSCRIBE_MS = 10_000;
+const RETRY_MS = 1000;
+/** A stream that catches up has failed when nothing came on it for so long, in ms. */
+const REPLAY_SILENCE_MS = 5000;
+/** Events that wait to learn which group they belong to; the rest is in history and comes again, or is told as a gap. */
+const EARLY = 1000;
 const GAP_REASONS = ['', 'expired', 'epoch', 'slow', 'broker'];
 
 export class Client implements GroupHost {
@@ -54,6 +61,10 @@ export class Client implements GroupHost {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   #request = 0;
+  /** Streams on which groups catch up. */
+  #replays = 0;
+  /** Events whose group number is not known yet. */
+  #early: Frame[] = [];
   #since = 0;
   #token: string | undefined;
   #pingInterval = 25_000;
@@ -281,20 +292,45 @@ export class Client implements GroupHost {
   }
 
   #subscribe(subscription: Subscription): void {
-    const { name, position } = subscription;
     subscription.state = 'joining';
-    const replay = this.#wire?.replay;
-    if (position === null || position[0] === 0 || !replay) {
-      const fields = position === null ? [name] : [name, { since: [...position] }];
-      this.#ask(wireFormat.SUBSCRIBE, fields, 10_000).catch((error: FanfareError) => error.code >= 4300 && subscription.denied(error));
-      return;
-    }
-    // Catching up has a stream of its own, and live events wait until it has ended.
+    const { position } = subscription;
+    const wire = this.#wire;
+    if (position !== null && position[0] !== 0 && wire?.replay) void this.#catchUp(subscription, position, wire, wire.replay);
+    else this.#subscribeInOrder(subscription);
+  }
+
+  #subscribeInOrder(subscription: Subscription): void {
+    const { name, position } = subscription;
+    const fields = position === null ? [name] : [name, { since: [...position] }];
+    const wire = this.#wire;
+    this.#ask(wireFormat.SUBSCRIBE, fields, SUBSCRIBE_MS).catch((error: FanfareError) => {
+      if (this.#wire !== wire || this.#subscriptions.get(name) !== subscription) return;
+      if (!error.retryable) return subscription.denied(error);
+      setTimeout(() => this.#wire === wire && this.#subscriptions.get(name) === subscription && this.#subscribeInOrder(subscription), error.retryAfter ?? RETRY_MS);
+    });
+  }
+
+  /** Catching up has a stream of its own, and live events wait until it has ended. A stream that fails or falls silent does not count: the main stream is asked for all of it again. */
+  async #catchUp(subscription: Subscription, position: Position, wire: Wire, replay: NonNullable<Wire['replay']>): Promise<void> {
     const request = (this.#request = (this.#request % 0x7fffffff) + 1);
+    const frame = wireFormat.encodeFrame([wireFormat.SUBSCRIBE, request, subscription.name, { since: [...position] }]);
     subscription.hold();
-    replay(wireFormat.encodeFrame([wireFormat.SUBSCRIBE, request, name, { since: [...position] }]), (bytes) => this.#received(bytes, true))
-      .catch(() => {})
-      .finally(() => subscription.release());
+    this.#replays += 1;
+    let open = true;
+    const whole = await withinSilence(REPLAY_SILENCE_MS, (heard) =>
+      replay(frame, (bytes) => {
+        if (!open || this.#wire !== wire) return;
+        heard();
+        this.#received(bytes, true);
+      }),
+    );
+    open = false;
+    if (this.#wire !== wire) return;
+    this.#replays -= 1;
+    if (this.#replays === 0) this.#early = [];
+    if (whole && subscription.state === 'joined') return subscription.release();
+    subscription.drop();
+    if (this.#subscriptions.get(subscription.name) === subscription) this.#subscribeInOrder(subscription);
   }
 
   #received(bytes: Uint8Array, replayed: boolean): void {
@@ -328,7 +364,8 @@ export class Client implements GroupHost {
   #subscribed(frame: Frame): void {
     const [, request, groupNumber, name, epoch, offset, recovered, missed] = frame;
     const group = String(name);
-    this.#groups.set(number(groupNumber), { name: group, epoch: number(epoch) });
+    const told = number(groupNumber);
+    this.#groups.set(told, { name: group, epoch: number(epoch) });
     let subscription = this.#subscriptions.get(group);
     if (subscription === undefined && request === 0) {
       // The server follows the user's own group without being asked.
@@ -341,11 +378,16 @@ export class Client implements GroupHost {
       subscription.emitter.emit('joined', { recovered: recovered !== false, missed: number(missed) });
     }
     this.#settle(number(request), (pending) => pending.resolve(frame));
+    const early = this.#early.filter((event) => number(event[1]) === told);
+    this.#early = this.#early.filter((event) => number(event[1]) !== told);
+    for (const event of early) this.#event(event, false);
   }
 
   #event(frame: Frame, replayed: boolean): void {
     const group = this.#groups.get(number(frame[1]));
     const subscription = group && this.#subscriptions.get(group.name);
+    // Live events may overtake the answer that tells their group's number, when that comes by another stream.
+    if (group === undefined && this.#replays > 0 && this.#early.length < EARLY) this.#early.push(frame);
     if (group === undefined || subscription === undefined) return;
     const event = wireFormat.eventFromWire(frame, group.name, group.epoch);
     if (event !== null) subscription.take(event, replayed);
@@ -409,6 +451,8 @@ export class Client implements GroupHost {
     const wire = this.#wire;
     this.#wire = null;
     this.#groups.clear();
+    this.#replays = 0;
+    this.#early = [];
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pending) reject(new FanfareError(0, 'the connection was lost'));
@@ -418,6 +462,18 @@ export class Client implements GroupHost {
       wire.close(4000, 'going_away');
     }
   }
+}
+
+/** Whether the work was done; not if it failed, or `heard` was not called for `ms`. */
+function withinSilence(ms: number, work: (heard: () => void) => Promise<void>): Promise<boolean> {
+  return new Promise((resolve) => {
+    let timer = setTimeout(() => resolve(false), ms);
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => resolve(false), ms);
+    };
+    work(heard).then(() => resolve(true), () => resolve(false)).finally(() => clearTimeout(timer));
+  });
 }
 
 /** A client that connects when it is asked to, or with its first group. */

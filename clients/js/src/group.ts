@@ -59,6 +59,11 @@ export class Subscription {
     for (const event of held) this.deliver(event);
   }
 
+  /** What waits comes again by another way. */
+  drop(): void {
+    this.#held = null;
+  }
+
   /** A live event, or one of a replay. */
   take(event: FanfareEvent, replayed: boolean): void {
     if (this.#held === null || replayed) return this.deliver(event);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { load } from './load.mjs';
 
-const { createClient, Backoff, engineOf, obstacle, encode, decode, legacyObject, displayText, megabytes } = await load('index', 'backoff', 'choose', 'msgpack', 'legacy/index', 'legacy/display');
+const { PING, PONG, prefixed, readPrefix, createClient, Backoff, engineOf, obstacle, encode, decode, legacyObject, displayText, megabytes } = await load('index', 'backoff', 'choose', 'msgpack', 'legacy/index', 'legacy/display', 'transport', 'frames');
 
 /** A WebSocket whose other end is the test. */
 class FakeSocket {
@@ -22,8 +22,40 @@ class FakeSocket {
   lose(code = 1006) { this.onclose({ code, reason: '' }); }
 }
 
-async function until(condition) {
-  for (let left = 400; left > 0; left--) {
+/** One bidirectional stream, whose other end is the test. */
+class FakeStream {
+  #controller;
+  sent = [];
+  readable = new ReadableStream({ start: (controller) => { this.#controller = controller; } });
+  writable = new WritableStream({
+    write: (bytes) => {
+      const frame = decode(bytes.subarray(readPrefix(bytes).width));
+      this.sent.push(frame);
+      if (frame[0] === PING) this.say(PONG, frame[1]);
+    },
+  });
+  say(...frame) { this.#controller.enqueue(prefixed(encode(frame))); }
+  end() { this.#controller.close(); }
+  reset() { this.#controller.error(new Error('reset')); }
+}
+
+/** A WebTransport session; its first stream is the main one. */
+class FakeSession {
+  static made = [];
+  streams = [];
+  ready = Promise.resolve();
+  closed = new Promise((resolve) => { this.lose = () => resolve({ closeCode: 0, reason: '' }); });
+  constructor() { FakeSession.made.push(this); }
+  async createBidirectionalStream() {
+    const stream = new FakeStream();
+    this.streams.push(stream);
+    return stream;
+  }
+  close() { this.lose(); }
+}
+
+async function until(condition, tries = 400) {
+  for (let left = tries; left > 0; left--) {
     const value = condition();
     if (value) return value;
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -108,6 +140,85 @@ test('after a loss it comes back, resumes, and tells what was missed', async () 
   again.say(...event(5, 14, 2001, 'y'));
   assert.deepEqual(told, [{ recovered: true, missed: 0 }, { recovered: false, missed: 2 }, { from: 11, to: 12, reason: 'expired' }]);
   assert.deepEqual(seen, [13, 14]);
+  client.disconnect();
+});
+
+test('a subscribe that the server has no room for is repeated', async () => {
+  const { client, socket } = await connected();
+  const group = client.group('a');
+  const [, first] = await ask(socket, 2);
+  socket.say(0x16, first, 4400, 'try again', 5);
+  const [, second] = await until(() => socket.sent.filter(([op]) => op === 2)[1]);
+  socket.say(0x12, second, 3, 'a', 7, 10, null, 0);
+  assert.equal(group.state, 'joined');
+  client.disconnect();
+});
+
+/** Over WebTransport: followed `a` up to offset 10, lost the session, and has opened a stream to catch up. */
+async function catchingUp() {
+  FakeSession.made = [];
+  const client = createClient({ webtransport: { url: 'https://test' }, websocket: null, transports: ['webtransport'], WebTransport: FakeSession, reconnect: { min: 1, max: 2 } });
+  const group = client.group('a');
+  const seen = [];
+  group.on('message', ({ offset }) => seen.push(offset));
+  const opened = async (at) => {
+    const session = await until(() => FakeSession.made[at]?.streams[0]?.sent.length && FakeSession.made[at]);
+    session.streams[0].say(0x11, 1, `s${at}`, { ping: 25_000 });
+    return session;
+  };
+  const first = await opened(0);
+  const [, request] = await ask(first.streams[0], 2);
+  first.streams[0].say(0x12, request, 3, 'a', 7, 10, null, 0);
+  await until(() => group.state === 'joined');
+  first.lose();
+  const session = await opened(1);
+  const replay = await until(() => session.streams[1]?.sent.length && session.streams[1]);
+  assert.deepEqual([replay.sent[0][0], replay.sent[0][3]], [2, { since: [7, 10] }]);
+  return { client, group, seen, main: session.streams[0], replay, request: replay.sent[0][1] };
+}
+
+test('live events that overtake the catching up wait for it', async () => {
+  const { client, group, seen, main, replay, request } = await catchingUp();
+  // Its group's number is told on the other stream, later.
+  main.say(...event(5, 13, 1003, 'live'));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+  main.say(...event(5, 14, 1004, 'live'));
+  replay.say(...event(5, 11, 1001, 'missed'));
+  await until(() => seen.length === 1);
+  replay.say(...event(5, 12, 1002, 'missed'));
+  replay.end();
+  await until(() => seen.length === 4);
+  assert.deepEqual([seen, group.state, group.position], [[11, 12, 13, 14], 'joined', [7, 14]]);
+  client.disconnect();
+});
+
+test('a stream that ends before it is answered, or in the middle, does not count: the main one is asked', async () => {
+  for (const answered of [false, true]) {
+    const { client, group, seen, main, replay, request } = await catchingUp();
+    if (answered) {
+      replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+      replay.say(...event(5, 11, 1001, 'missed'));
+      await until(() => seen.length === 1);
+      replay.reset();
+    } else {
+      replay.end();
+    }
+    const [, again, , options] = await ask(main, 2);
+    assert.deepEqual(options, { since: [7, answered ? 11 : 10] });
+    main.say(0x12, again, 6, 'a', 7, 12, true, 2 - Number(answered));
+    for (const offset of [11, 12].slice(Number(answered))) main.say(...event(6, offset, 1000 + offset, 'missed'));
+    main.say(...event(6, 13, 1013, 'live'));
+    await until(() => seen.at(-1) === 13);
+    assert.deepEqual([seen, group.state], [[11, 12, 13], 'joined']);
+    client.disconnect();
+  }
+});
+
+test('a stream that never answers gives way after a while', async () => {
+  const { client, main } = await catchingUp();
+  const [, , name] = await until(() => main.sent.find(([op]) => op === 2), 1400);
+  assert.equal(name, 'a');
   client.disconnect();
 });
 
