@@ -14,7 +14,8 @@
 //! - [`api`]: HTTP: publish, groups, operations, discovery, pages
 //! - [`metrics`]: every name in one place
 //! - [`config`]: what was typed, made into valid values
-//! - [`client`]: a client of the protocol for the command line and tests
+//! - [`client`]: a client of the protocol for the command line, tests and load
+//! - [`load`]: the load generator
 //! - [`cli`]: the command line
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests read the clock"))]
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod hub;
+pub mod load;
 pub mod metrics;
 pub mod policy;
 pub mod protocol;

@@ -22,6 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("transport", &["broker", "hub", "metrics", "policy", "protocol", "session"]),
     ("api", &["auth", "broker", "hub", "metrics", "policy", "protocol"]),
     ("client", &["protocol"]),
+    ("load", &["client", "protocol"]),
     ("config", &["auth", "hub", "policy", "protocol", "session", "transport"]),
 ];
 

@@ -7,6 +7,7 @@
 
 mod cert;
 mod check_config;
+mod load;
 mod options;
 mod send;
 mod serve;
@@ -15,6 +16,8 @@ mod tail;
 mod token;
 
 use std::process::ExitCode;
+
+use crate::auth::{Secret, dev_key};
 
 /// What fanfare can be told to do.
 #[derive(Debug, clap::Subcommand)]
@@ -27,6 +30,8 @@ pub enum Command {
     Send(send::Send),
     /// Print a group's events as they come
     Tail(tail::Tail),
+    /// Load a server with subscribers and messages, and account for every delivery
+    Load(load::Load),
     /// Make and show the development certificate
     Cert(cert::Cert),
     /// Make a token for a user
@@ -71,6 +76,7 @@ impl Command {
             Self::Serve(options) => serve::run(crate::config::Mode::Serve, &options),
             Self::Send(send) => block_on(send.run()),
             Self::Tail(tail) => block_on(tail.run()),
+            Self::Load(load) => block_on(load.run()),
             Self::Cert(cert) => cert.run(),
             Self::Token(token) => token.run(),
             Self::CheckConfig(check) => check.run(),
@@ -93,4 +99,14 @@ fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 /// A variable of the environment that is set to something.
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The API key that was given, or the one of a development server on this machine.
+fn api_key(given: Option<String>) -> Result<Secret, Failure> {
+    if let Some(key) = given.or_else(|| env("FANFARE_API_KEY")) {
+        return Ok(Secret::new(key));
+    }
+    let cure = "start `fanfare dev` on this machine, or set --api-key or FANFARE_API_KEY";
+    let path = dev_key::default_path(env).ok_or_else(|| Failure::usage(format!("there is no API key: {cure}")))?;
+    dev_key::load(&path).map_err(|error| Failure::usage(format!("there is no API key in {} ({error}): {cure}", path.display())))
 }

@@ -3,11 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, env};
-use crate::{
-    auth::{Secret, dev_key},
-    protocol::Level,
-};
+use super::{Failure, api_key, env};
+use crate::protocol::Level;
 
 /// Sends one event.
 #[derive(Debug, clap::Args)]
@@ -153,7 +150,7 @@ impl Send {
             .map_err(|()| Failure::usage(format!("--url {base}: is no HTTP address")))?
             .pop_if_empty()
             .extend(["v1", scope, target, last]);
-        let key = self.api_key()?;
+        let key = api_key(self.options.api_key.clone())?;
         let mut request = reqwest::Client::new().post(url).bearer_auth(key.expose()).json(&body);
         if let Some(key) = &self.options.key {
             request = request.header("Idempotency-Key", key);
@@ -165,15 +162,6 @@ impl Send {
             ))
         })?;
         self.report(target, answer).await
-    }
-
-    fn api_key(&self) -> Result<Secret, Failure> {
-        if let Some(key) = self.options.api_key.clone().or_else(|| env("FANFARE_API_KEY")) {
-            return Ok(Secret::new(key));
-        }
-        let cure = "start `fanfare dev` on this machine, or set --api-key or FANFARE_API_KEY";
-        let path = dev_key::default_path(env).ok_or_else(|| Failure::usage(format!("there is no API key: {cure}")))?;
-        dev_key::load(&path).map_err(|error| Failure::usage(format!("there is no API key in {} ({error}): {cure}", path.display())))
     }
 
     async fn report(&self, target: &str, answer: reqwest::Response) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 pub use discovery::{Discovery, discover};
 pub use trust::Trust;
+pub use websocket::{Io, open_stream};
 
 use crate::protocol::{ClientFrame, DecodeError, Dialect, Hello, ServerFrame, Subscribe, Welcome};
 

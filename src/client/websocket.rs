@@ -22,7 +22,7 @@ use super::{Error, Target};
 use crate::protocol::Dialect;
 
 /// A byte stream, with or without TLS.
-trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 pub(super) struct Socket {
@@ -82,6 +82,19 @@ impl Socket {
         // Whether the server answers does not matter any more.
         let _ = self.stream.close(None).await;
     }
+}
+
+/// Opens the byte stream under a WebSocket: TCP, and TLS if the URL says `wss`.
+///
+/// # Errors
+/// The server can't be reached, or is not to be trusted.
+pub async fn open_stream(target: &Target) -> Result<Box<dyn Io>, Error> {
+    let uri = target.url.parse::<Uri>();
+    let stream = match &uri {
+        Ok(uri) => open(target, uri).await,
+        Err(error) => Err(error.to_string()),
+    };
+    stream.map_err(|reason| Error::Connect { url: target.url.clone(), reason })
 }
 
 async fn open(target: &Target, uri: &Uri) -> Result<Box<dyn Io>, String> {

@@ -178,3 +178,57 @@ fn an_interrupt_ends_with_0_and_frees_the_port() {
     assert_eq!(server.exit_code(), Some(0));
     assert!(TcpStream::connect(addr).is_err());
 }
+
+#[test]
+fn load_accounts_for_every_delivery_over_every_transport() {
+    let server = Running::start(&["--workers", "2"]);
+    let pid = server.child.id().to_string();
+    let mix = ["load", "--ws", "8", "--wss", "7", "--wt", "6", "--groups", "3", "--duration", "0.5", "--json", "--pid", &pid];
+    for pace in [["--rate", "200"], ["--window", "4"]] {
+        let output = server.run(&[&mix[..], &pace].concat());
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        let report: fanfare::load::Report = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(report.is_clean(), "{report:?}");
+        assert_eq!((report.connections.connected, report.published.accepted), (21, report.published.sent));
+        // Seven of the 21 follow each of the three groups.
+        assert_eq!((report.deliveries.due, report.deliveries.received), (report.published.sent * 7, report.published.sent * 7));
+        assert!(report.published.sent >= 4 && report.latency_us.p50 > 0, "{report:?}");
+        assert!(report.server.unwrap().cpu_us_a_delivery > 0.0);
+    }
+}
+
+#[test]
+fn load_says_what_is_wrong_with_its_orders() {
+    let server = Running::start(&[]);
+    for (args, code, say) in [
+        (&["--url", "http://192.0.2.1"][..], 2, "192.0.2.1:80 is not on this machine"),
+        (&["--wss", "1", "--wss-url", "wss://192.0.2.1/x"], 2, "192.0.2.1:443 is not on this machine"),
+        (&["--ws", "1", "--size", "10"], 2, "size = 10: a message carries a mark of 35 bytes"),
+        (&["--ws", "1", "--rate", "0"], 2, "rate = 0: has to be above 0"),
+        (&[], 2, "at least one subscriber"),
+        (&["--ws", "1", "--pid", "0"], 2, "process 0 can't be measured"),
+        (&["--ws", "1", "--api-key", "wrong"], 1, "HTTP 401"),
+        (&["--ws", "1", "--url", "http://127.0.0.1:1"], 3, "connecting to http://127.0.0.1:1/"),
+    ] {
+        let url = if args.contains(&"--url") { vec![] } else { vec!["--url", &server.http] };
+        let output = fanfare(server.home.path()).args(["load", "--duration", "0.2"]).args(args).args(url).output().unwrap();
+        let words = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {words}");
+        assert!(words.contains(say), "{args:?}: {words}");
+    }
+}
+
+#[test]
+fn load_reports_what_it_measured_when_the_server_dies() {
+    let mut server = Running::start(&[]);
+    let load = server.command(&["load", "--ws", "5", "--wt", "5", "--rate", "50", "--duration", "10", "--json"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    server.child.kill().unwrap();
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: fanfare::load::Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report.deliveries.received > 0 && report.published.trouble.is_some(), "{report:?}");
+    assert!(report.published.seconds < 9.0, "{report:?}");
+    assert!(report.connections.ended >= 5, "{report:?}");
+}

@@ -1,0 +1,62 @@
+//! What a process has used, from `/proc` of Linux.
+
+use std::{fs, io, time::Duration};
+
+/// A process on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(pub u32);
+
+/// What it has used up to now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on a processor, of all threads that live.
+    pub cpu: Duration,
+    /// Resident memory in bytes.
+    pub resident: u64,
+}
+
+impl Process {
+    /// This process.
+    #[must_use]
+    pub fn own() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// There is no such process, or the system has no `/proc` like Linux.
+    pub fn usage(self) -> io::Result<Usage> {
+        Ok(Usage { cpu: self.cpu()?, resident: self.resident()? })
+    }
+
+    /// In ns, unlike the clock ticks of `stat`: the first number of each thread's `schedstat`.
+    fn cpu(self) -> io::Result<Duration> {
+        let mut ns = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            // A thread may end while we look.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            ns += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(ns))
+    }
+
+    fn resident(self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+        Ok(kib * 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_use_is_seen_and_a_process_that_is_not_there_is_not() {
+        let usage = Process::own().usage().unwrap();
+        assert!(usage.resident > 100_000, "{usage:?}");
+        assert!(Process(u32::MAX).usage().is_err());
+    }
+}

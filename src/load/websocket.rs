@@ -1,0 +1,240 @@
+//! A WebSocket subscriber that costs little: one buffer for all connections, frames walked over where they lie.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::{Digest as _, Sha1};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+
+use crate::client::{Error, Io, Target, open_stream};
+
+/// Read at once. All connections of a thread share the buffer, so it may be large.
+const SCRATCH: usize = 64 * 1024;
+
+/// Longest answer to the upgrade, in bytes.
+const HEAD: usize = 8 * 1024;
+
+/// The shared buffer.
+pub(super) type Scratch = Rc<RefCell<Vec<u8>>>;
+
+/// Makes the buffer for a thread.
+#[must_use]
+pub(super) fn scratch() -> Scratch {
+    Rc::new(RefCell::new(vec![0; SCRATCH]))
+}
+
+/// What frames a server sent, and what it wants to be answered.
+#[derive(Debug, PartialEq, Eq)]
+enum Frame<'a> {
+    Data(&'a [u8]),
+    Ping(&'a [u8]),
+    Close(&'a [u8]),
+    Pong,
+}
+
+/// An open WebSocket.
+pub(super) struct Socket {
+    io: Box<dyn Io>,
+    scratch: Scratch,
+    /// The part of a frame whose end has not come yet.
+    carry: Vec<u8>,
+    /// Answers that have to be written.
+    answers: Vec<u8>,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").finish_non_exhaustive()
+    }
+}
+
+impl Socket {
+    /// Connects and upgrades (RFC 6455, section 4.1), asking for a subprotocol if there is one.
+    ///
+    /// # Errors
+    /// The server can't be reached, or answers anything but 101.
+    pub(super) async fn connect(target: &Target, subprotocol: Option<&str>, scratch: Scratch) -> Result<Self, Error> {
+        let failed = |reason: String| Error::Connect { url: target.url.clone(), reason };
+        let mut io = open_stream(target).await?;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| failed(error.to_string()))?;
+        let key = STANDARD.encode(random);
+        io.write_all(upgrade(target, subprotocol, &key).as_bytes()).await.map_err(|error| failed(error.to_string()))?;
+        let mut head = Vec::new();
+        let end = loop {
+            if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
+                break end + 4;
+            }
+            if head.len() > HEAD || io.read_buf(&mut head).await.map_err(|error| failed(error.to_string()))? == 0 {
+                return Err(failed("the server did not answer the upgrade".into()));
+            }
+        };
+        accepted(&head[..end], &key).map_err(failed)?;
+        Ok(Self { io, scratch, carry: head.split_off(end), answers: Vec::new() })
+    }
+
+    /// Sends one binary message.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(super) async fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        let mut frame = Vec::with_capacity(payload.len() + 14);
+        put_frame(&mut frame, 2, payload);
+        self.io.write_all(&frame).await
+    }
+
+    /// Waits until something has come, and gives each whole message to `each`. Safe to cancel.
+    ///
+    /// # Errors
+    /// The connection has ended; the text says how.
+    pub(super) async fn receive(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_receive(cx, &mut each)).await?;
+        while !self.answers.is_empty() {
+            let written = self.io.write(&self.answers).await?;
+            self.answers.drain(..written);
+        }
+        Ok(())
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, each: &mut impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+        let mut scratch = self.scratch.borrow_mut();
+        let carried = self.carry.len();
+        if scratch.len() < carried * 2 {
+            scratch.resize(carried * 2, 0);
+        }
+        scratch[..carried].copy_from_slice(&self.carry);
+        let mut buffer = ReadBuf::new(&mut scratch[carried..]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let filled = carried + buffer.filled().len();
+        if filled == carried {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed without a word")));
+        }
+        let mut rest = &scratch[..filled];
+        while let Some((frame, after)) = split_frame(rest) {
+            rest = after;
+            match frame {
+                Frame::Data(payload) => each(payload),
+                Frame::Ping(payload) => put_frame(&mut self.answers, 10, payload),
+                Frame::Pong => {}
+                Frame::Close(payload) => return Poll::Ready(Err(closed(payload))),
+            }
+        }
+        self.carry.clear();
+        self.carry.extend_from_slice(rest);
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn upgrade(target: &Target, subprotocol: Option<&str>, key: &str) -> String {
+    let address = target.url.split_once("://").map_or(target.url.as_str(), |(_, rest)| rest);
+    let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let mut head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+    head.push_str(&format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"));
+    for (name, value) in [("Sec-WebSocket-Protocol", subprotocol), ("Origin", target.origin.as_deref())] {
+        if let Some(value) = value {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head + "\r\n"
+}
+
+/// Checks the server's answer; the error is for people.
+fn accepted(head: &[u8], key: &str) -> Result<(), String> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(head).map_err(|error| format!("the answer is no HTTP: {error}"))?;
+    if response.code != Some(101) {
+        return Err(format!("the server answered {} {}", response.code.unwrap_or(0), response.reason.unwrap_or_default()));
+    }
+    let wanted = STANDARD.encode(Sha1::digest([key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat()));
+    let proof = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
+    if proof.is_none_or(|proof| proof.value != wanted.as_bytes()) {
+        return Err("the server is no WebSocket server: Sec-WebSocket-Accept is wrong".into());
+    }
+    Ok(())
+}
+
+fn closed(payload: &[u8]) -> io::Error {
+    let text = match payload {
+        [high, low, reason @ ..] => {
+            format!("the server closed with {} {}", u16::from_be_bytes([*high, *low]), String::from_utf8_lossy(reason))
+        }
+        _ => "the server closed".into(),
+    };
+    io::Error::new(io::ErrorKind::ConnectionAborted, text)
+}
+
+/// Appends a client's frame. The mask is zero: it hides nothing from proxies, which a load generator does not meet, and costs us nothing.
+fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    match payload.len() {
+        len @ 0..126 => out.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+/// The first frame and what comes after it; `None` if it is not whole. A message in several frames is taken as several.
+fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let (start, len) = match second & 0x7f {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        len => (2, u64::from(len)),
+    };
+    let end = start + usize::try_from(len).ok()?;
+    let payload = bytes.get(start..end)?;
+    let frame = match first & 0x0f {
+        8 => Frame::Close(payload),
+        9 => Frame::Ping(payload),
+        10 => Frame::Pong,
+        _ => Frame::Data(payload),
+    };
+    Some((frame, &bytes[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_split_at_any_length_and_wait_until_whole() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let mut wire = Vec::new();
+            put_frame(&mut wire, 2, &vec![7; len]);
+            // As a server sends it: without the mask.
+            wire[1] &= 0x7f;
+            let mask = wire.len() - len - 4;
+            wire.drain(mask..mask + 4);
+            assert_eq!(split_frame(&wire[..wire.len() - 1]), None);
+            wire.push(0x8a);
+            assert_eq!(split_frame(&wire), Some((Frame::Data(&vec![7; len]), &[0x8a][..])));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_checked() {
+        // The key and its proof of RFC 6455, section 1.3.
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let answer = |proof: &str| format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {proof}\r\n\r\n");
+        assert_eq!(accepted(answer("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=").as_bytes(), key), Ok(()));
+        assert!(accepted(answer("x").as_bytes(), key).unwrap_err().contains("Accept is wrong"));
+        assert!(accepted(b"HTTP/1.1 403 Forbidden\r\n\r\n", key).unwrap_err().contains("403 Forbidden"));
+        assert!(accepted(b"SSH-2.0\r\n\r\n", key).unwrap_err().contains("no HTTP"));
+    }
+}
