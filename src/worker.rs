@@ -8,6 +8,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::Router;
@@ -103,18 +104,26 @@ impl Worker {
         let Shared { metrics, outbox, .. } = &shared;
         let hub = Rc::new(Hub::new(self.index, shared.router.clone(), shared.broker.clone(), *outbox, metrics.clone()));
         let tasks = TaskTracker::new();
-        let context = Rc::new(context(&shared, hub.clone(), self.index));
+        let (leave, leaving) = watch::channel(None);
+        let context = Rc::new(context(&shared, hub.clone(), self.index, leaving));
         self.listen(&shared, &context, &tasks)?;
         let mut farewell = shared.farewell.clone();
         let mut events = Vec::with_capacity(EVENTS_A_TICK);
-        let deadline = loop {
+        let farewell = loop {
             tokio::select! {
                 _ = self.mailbox.recv_many(&mut events, EVENTS_A_TICK) => tick(&hub, &mut events).await,
-                leave = farewell.wait_for(Option::is_some) => break leave.ok().and_then(|leave| *leave).map(|leave| leave.deadline),
+                leave = farewell.wait_for(Option::is_some) => break leave.ok().and_then(|leave| *leave),
             }
         };
+        let farewell = farewell.unwrap_or_else(|| Farewell { spread: Duration::ZERO, deadline: transport::now() });
+        // What was accepted before the server leaves stands before the goodbye in every outbox: connections hear of leaving only now.
+        for _ in 0..self.mailbox.len().div_ceil(EVENTS_A_TICK) {
+            self.mailbox.recv_many(&mut events, EVENTS_A_TICK).await;
+            tick(&hub, &mut events).await;
+        }
+        leave.send_replace(Some(farewell));
         tasks.close();
-        let deadline = deadline.unwrap_or_else(transport::now);
+        let deadline = farewell.deadline;
         loop {
             tokio::select! {
                 _ = self.mailbox.recv_many(&mut events, EVENTS_A_TICK) => tick(&hub, &mut events).await,
@@ -153,7 +162,7 @@ async fn tick(hub: &Hub, events: &mut Vec<Delivery>) {
     tokio::task::yield_now().await;
 }
 
-fn context(shared: &Shared, hub: Rc<Hub>, worker: usize) -> transport::Context {
+fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receiver<Option<Farewell>>) -> transport::Context {
     transport::Context {
         hub,
         broker: shared.broker.clone(),
@@ -164,7 +173,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize) -> transport::Context {
         limits: shared.limits,
         outbox_bytes: shared.outbox.bytes,
         metrics: shared.metrics.clone(),
-        farewell: shared.farewell.clone(),
+        farewell: leaving,
         handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
         connections: Arc::new(Semaphore::new(shared.limits.connections)),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
