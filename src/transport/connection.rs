@@ -312,11 +312,7 @@ impl Connection<'_> {
 }
 
 fn failure(error: broker::Error) -> Failure {
-    let retry_after = match error {
-        broker::Error::Busy { retry_after } => Some(retry_after),
-        broker::Error::TooManyGroups => None,
-    };
-    Failure { code: Code::Unavailable, retry_after }
+    Failure { code: Code::Unavailable, retry_after: error.retry_after() }
 }
 
 /// A time between nothing and `most`, so that clients do not come back all at once.
