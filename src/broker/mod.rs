@@ -1,9 +1,11 @@
 //! How events get their place, travel between nodes, and are kept for those who come back.
 //!
 //! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`], which the hub
-//! implements. `memory` is the default and the reference.
+//! implements. `memory` is the default and the reference, for one node;
+//! `redis` is for many.
 
 pub mod memory;
+pub mod redis;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

@@ -18,11 +18,11 @@ use super::{Failure, env, options::ServerOptions, started::Started};
 use crate::{
     api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
     auth::{ApiKeys, Authenticator, Origins, dev_key},
-    broker::{Broker, Deliver as _},
+    broker::{Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
-    server::{self, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
+    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
     session::Identity,
     transport::tls::{self, Certificate},
 };
@@ -43,6 +43,10 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
             .as_ref()
             .filter(|_| config.certificate.is_none())
             .map(|certificate| (certificate.sha256(), certificate.not_after)),
+        broker: match &config.redis {
+            Some(redis) => format!("Redis at {} (prefix {}; nodes with the same are one server)", redis.url, redis.prefix),
+            None => "memory (this node only)".to_owned(),
+        },
         page: config.page,
         open_files: open_file_limit(),
         key_file,
@@ -129,6 +133,10 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
+        broker: match &config.redis {
+            Some(redis) => BrokerConfig::Redis(redis.clone()),
+            None => BrokerConfig::Memory(memory::Config::default()),
+        },
     };
     Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))
 }
