@@ -1,6 +1,11 @@
 //! Stands between a node and its server, and does to their bytes what networks do.
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -32,6 +37,7 @@ pub enum Weather {
 pub struct Relay {
     pub addr: SocketAddr,
     weather: Arc<watch::Sender<Weather>>,
+    server: Arc<Mutex<SocketAddr>>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,16 +50,17 @@ impl Relay {
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, mut stopping) = watch::channel(false);
-        let works = weather.clone();
+        let server = Arc::new(Mutex::new(server));
+        let (works, to) = (weather.clone(), server.clone());
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, server, works) => {}
+                    () = accept(listener, to, works) => {}
                     _ = stopping.wait_for(|stop| *stop) => {}
                 }
             });
         });
-        Self { addr, weather, stop, thread: Some(thread) }
+        Self { addr, weather, server, stop, thread: Some(thread) }
     }
 
     pub fn url(&self) -> String {
@@ -63,6 +70,11 @@ impl Relay {
     /// Changes the weather. A cut also ends what is open.
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// From now on new connections go to another server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.server.lock().unwrap() = server;
     }
 
     pub fn weather(&self) -> Weather {
@@ -79,14 +91,14 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, server: SocketAddr, weather: Arc<watch::Sender<Weather>>) {
+async fn accept(listener: std::net::TcpListener, server: Arc<Mutex<SocketAddr>>, weather: Arc<watch::Sender<Weather>>) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let (node, _) = listener.accept().await.unwrap();
         if *weather.borrow() == Weather::Cut {
             continue;
         }
-        let weather = weather.clone();
+        let (weather, server) = (weather.clone(), *server.lock().unwrap());
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
             let (from_node, to_node) = node.into_split();

@@ -4,6 +4,9 @@
 //! give to members), to be emptied after every input. Its invariants: what is delivered of a group is one order without holes, in which a gap stands for what is missing; of a group at most one
 //! read is under way; a group that nobody follows is given back after a while.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
