@@ -165,7 +165,8 @@ async fn nodes_whose_clocks_differ_by_an_hour_agree_on_order_and_expiry() {
     }
     for (redis, sink, _) in &nodes {
         until("everything is delivered", || sink.0.lock().unwrap().len() == 60).await;
-        assert_eq!(*sink.0.lock().unwrap(), *nodes[0].1.0.lock().unwrap());
+        let first = nodes[0].1.0.lock().unwrap().clone();
+        assert_eq!(*sink.0.lock().unwrap(), first);
         let history = redis.history(&group, 0, u64::MAX, 100).await.unwrap();
         assert_eq!(history.events.len(), 60, "none has expired, whatever its node thinks of the time");
     }

@@ -84,7 +84,7 @@ impl RedisServer {
         stream.write_all(format!("*{}\r\n{encoded}*1\r\n$4\r\nQUIT\r\n", words.len()).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        answer.trim_end_matches("+OK\r\n").to_owned()
+        answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned()
     }
 
     /// The number that a command answers.
