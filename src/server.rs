@@ -83,7 +83,7 @@ pub enum BrokerConfig {
     /// This node is alone.
     Memory(memory::Config),
     /// Nodes with the same Redis and prefix are one server.
-    Redis(redis::Config),
+    Redis(Box<redis::Config>),
 }
 
 /// What exists once the sockets are bound: what the HTTP routers and the check of origins are made from.
@@ -139,7 +139,7 @@ pub enum StartError {
     #[error("redis.url = {url} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
     Redis {
         /// Where it should be.
-        url: redis::Url,
+        url: Box<redis::Url>,
         /// What is wrong.
         source: redis::LinkError,
     },
@@ -290,9 +290,9 @@ impl Brokers {
             }
             BrokerConfig::Redis(config) => {
                 if config.required == redis::Required::Fail {
-                    redis::Redis::check(&config).map_err(|source| StartError::Redis { url: config.url.clone(), source })?;
+                    redis::Redis::check(&config).map_err(|source| StartError::Redis { url: Box::new(config.url.clone()), source })?;
                 }
-                let started = redis::Redis::start(config, router, Arc::new(wall_clock_ms), metrics);
+                let started = redis::Redis::start(*config, router, Arc::new(wall_clock_ms), metrics);
                 let (broker, running) = started.map_err(StartError::Thread)?;
                 Ok(Self { broker, memory: None, redis: Some(running) })
             }

@@ -134,7 +134,7 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         policies: Arc::new(config.policies.clone()),
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
         broker: match &config.redis {
-            Some(redis) => BrokerConfig::Redis(redis.clone()),
+            Some(redis) => BrokerConfig::Redis(Box::new(redis.clone())),
             None => BrokerConfig::Memory(memory::Config::default()),
         },
     };

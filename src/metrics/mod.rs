@@ -288,6 +288,15 @@ mod tests {
         metrics.frames_in.inc_by(4);
         metrics.mailbox_full.inc_by(5);
         metrics.panics.inc_by(6);
+        metrics.redis_groups.set(8);
+        metrics.redis_repairs.inc_by(9);
+        metrics.redis_refusals.inc_by(10);
+        metrics.redis_foreign.inc_by(11);
+        metrics.redis_publish.observe(0.002);
+        metrics.redis_probe.observe(1000.0);
+        metrics.redis_link(RedisLink::Commands, true);
+        metrics.redis_link(RedisLink::Events, false);
+        metrics.redis_link_lost(RedisLink::Events);
         metrics.dropped("slow", 7);
         metrics.handshake("websocket", "accepted");
         metrics.published("api");
@@ -308,6 +317,15 @@ mod tests {
             "fanfare_frames_received_total 4",
             "fanfare_mailbox_full_total 5",
             "fanfare_panics_total 6",
+            "fanfare_redis_groups 8",
+            "fanfare_redis_repairs_total 9",
+            "fanfare_redis_refusals_total 10",
+            "fanfare_redis_foreign_messages_total 11",
+            "fanfare_redis_publish_seconds_sum 0.002",
+            r#"fanfare_redis_probe_seconds_bucket{le="+Inf"} 1"#,
+            r#"fanfare_redis_link_up{link="commands"} 1"#,
+            r#"fanfare_redis_link_up{link="events"} 0"#,
+            r#"fanfare_redis_link_losses_total{link="events"} 1"#,
             r#"fanfare_events_dropped_total{reason="slow"} 7"#,
             r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
             r#"fanfare_events_published_total{source="api"} 1"#,

@@ -142,6 +142,21 @@ async fn a_link_that_is_open_one_way_only_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_link_that_answers_but_does_not_deliver_is_noticed() {
+    let (redis, wrong) = (RedisServer::start(), RedisServer::start());
+    let (relay, a, b) = behind_relay(&redis).await;
+    let mut client = a.client(WEBSOCKET).await;
+    client.subscribe("team", None).await;
+    // The link for events comes back to another server than the one that is published to.
+    relay.lead_to(wrong.addr());
+    redis.ask("CLIENT KILL TYPE pubsub");
+    until("the node hears nothing", || a.parts.broker.ready().is_err_and(|why| why.contains("no answer within"))).await;
+    b.publish("team", "1").await;
+    relay.lead_to(redis.addr());
+    assert_eq!(client.offsets(1).await, [1]);
+}
+
+#[tokio::test]
 async fn a_slow_link_only_delays() {
     let redis = RedisServer::start();
     let (relay, a, b) = behind_relay(&redis).await;

@@ -4,7 +4,7 @@
 //! `faults` makes a link fail, `lives` the server and what it knows, `model` makes anything fail at any time and compares with a simple model. `redis` starts
 //! servers, `relay` stands between a node and its server and does harm.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
 #[path = "../it/common.rs"]
 #[allow(dead_code, reason = "shared with another test")]

@@ -1,4 +1,4 @@
-//! A `redis-server` of a test's own, on a port that was free.
+//! A `redis-server` of a test's own, on a port that was free. `FANFARE_REDIS_SERVER` names another program, to try another version.
 
 use std::{
     io::{Read as _, Write as _},
@@ -41,7 +41,8 @@ impl RedisServer {
 
     /// Starts the server, at the port where it was.
     pub fn run(&mut self) {
-        let mut command = Command::new("redis-server");
+        let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let mut command = Command::new(program);
         command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(self.dir.path());

@@ -1,7 +1,8 @@
 //! The link for events: subscriptions out, events in, and finding out whether it is as alive as it looks.
 //!
 //! A probe goes the way of events: published over the link for commands, it has to come back here. Before it, in the same row, go questions for the positions of some groups. So when the probe has come back,
-//! everything up to those positions must have come too, and what has not is missing: no guessing by time, and no event on its way is taken for a lost one.
+//! everything up to those positions must have come too, and what has not is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out
+//! whether the other end is there while the link for commands is down.
 
 use std::{
     future::Future,
@@ -135,7 +136,12 @@ struct Hub {
     probe_channel: Vec<u8>,
     probes: u64,
     round: Option<Round>,
+    /// When the last message came.
     heard: Instant,
+    /// Something has come since the last tick.
+    alive: bool,
+    /// The first tick since which nothing has come.
+    quiet: Option<Instant>,
 }
 
 impl Follower {
@@ -152,7 +158,21 @@ impl Follower {
         let detached = Arc::new(Detached::default());
         let inlet = Inlet { attaching, detached: detached.clone(), asked: FuturesUnordered::new() };
         let (table, probe_channel) = (Table::new(config.linger), commands.probe_channel(node));
-        let hub = Hub { config, commands, pipeline, deliver, status, metrics, table, probe_channel, probes: 0, round: None, heard: now() };
+        let hub = Hub {
+            config,
+            commands,
+            pipeline,
+            deliver,
+            status,
+            metrics,
+            table,
+            probe_channel,
+            probes: 0,
+            round: None,
+            heard: now(),
+            alive: true,
+            quiet: None,
+        };
         (Self { hub, inlet }, sender, detached)
     }
 
@@ -188,7 +208,7 @@ impl Follower {
                 arrival = self.inlet.next() => self.hub.arrived(arrival, false),
             }
             self.hub.give().await;
-            self.hub.ask(None, &mut self.inlet);
+            self.hub.ask(None, &self.inlet);
         }
     }
 
@@ -209,7 +229,7 @@ impl Follower {
                 }
                 arrival = inlet.next() => hub.arrived(arrival, true),
                 _ = ticks.tick() => {
-                    if let Err(why) = hub.hear_all(&mut wire).and_then(|()| hub.tick(inlet)) {
+                    if let Err(why) = hub.hear_all(&mut wire).and_then(|()| hub.tick(&mut wire, inlet)) {
                         return why;
                     }
                 }
@@ -220,7 +240,7 @@ impl Follower {
 
 impl Hub {
     fn begin(&mut self, wire: &mut Wire) {
-        (self.round, self.heard) = (None, now());
+        (self.round, self.heard, self.alive, self.quiet) = (None, now(), true, None);
         put_command(&mut wire.output, [&b"SUBSCRIBE"[..], &self.probe_channel].into_iter());
         self.table.link();
     }
@@ -261,7 +281,7 @@ impl Hub {
     }
 
     /// Asks over the link for commands what is wanted, as far as there is room, and tells the link for events, if there is one.
-    fn ask(&mut self, wire: Option<&mut Wire>, inlet: &mut Inlet) {
+    fn ask(&mut self, wire: Option<&mut Wire>, inlet: &Inlet) {
         while inlet.asked.len() < READS
             && let Some(read) = self.table.reads.pop_front()
         {
@@ -308,7 +328,7 @@ impl Hub {
 
     fn hear_all(&mut self, wire: &mut Wire) -> Result<(), LinkError> {
         while let Some(reply) = wire.next()? {
-            self.heard = now();
+            self.alive = true;
             self.hear(reply)?;
         }
         Ok(())
@@ -324,6 +344,7 @@ impl Hub {
         let (Some(kind), Some(channel)) = (items.next().and_then(Reply::bytes), items.next().and_then(Reply::bytes)) else { return Ok(()) };
         match &kind[..] {
             b"message" => {
+                self.heard = now();
                 let payload = items.next().and_then(Reply::bytes).ok_or(LinkError::Unexpected)?;
                 self.message(&channel, payload);
             }
@@ -371,19 +392,29 @@ impl Hub {
         }
     }
 
-    fn tick(&mut self, inlet: &Inlet) -> Result<(), LinkError> {
-        let (now, timeout) = (now(), self.config.timeout);
-        if let Some(round) = &self.round {
-            let silent = now - self.heard.max(round.since) > timeout || now - round.since > timeout * PATIENCE;
-            if !round.returned && silent {
-                return Err(LinkError::Silent(timeout));
-            }
-        } else {
+    fn tick(&mut self, wire: &mut Wire, inlet: &Inlet) -> Result<(), LinkError> {
+        let now = now();
+        self.listen(now)?;
+        put_command(&mut wire.output, [&b"PING"[..]].into_iter());
+        if self.round.is_none() {
             self.probe(inlet, now);
         }
         self.table.tick(now);
         self.count();
         Ok(())
+    }
+
+    /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy elsewhere.
+    fn listen(&mut self, now: Instant) -> Result<(), LinkError> {
+        let timeout = self.config.timeout;
+        self.quiet = if std::mem::take(&mut self.alive) { None } else { self.quiet.or(Some(now)) };
+        let dead = self.quiet.is_some_and(|since| now - since >= timeout);
+        // It answers pings, but a probe that was published does not come.
+        let deaf = self.round.as_ref().is_some_and(|round| {
+            let waiting = now - round.since;
+            !round.returned && round.checks.is_some() && (waiting > timeout * PATIENCE || waiting > timeout && now - self.heard > timeout)
+        });
+        if dead || deaf { Err(LinkError::Silent(timeout)) } else { Ok(()) }
     }
 
     /// Asks where some groups are, and sends a probe after the questions.

@@ -113,13 +113,14 @@ impl Driver {
     /// Connects, works, and connects again, for ever.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut flying = VecDeque::new();
         loop {
             let opened = refusing(&mut self.queue, self.link.open()).await;
             let why = match opened {
                 Ok((wire, identity)) => {
                     self.link.status.up(RedisLink::Commands);
                     let began = now();
-                    let why = self.link.serve(wire, identity, &mut self.queue).await;
+                    let why = self.link.serve(wire, identity, &mut self.queue, &mut flying).await;
                     backoff.worked_for(now() - began);
                     self.link.metrics.redis_link_lost(RedisLink::Commands);
                     why
@@ -127,6 +128,8 @@ impl Driver {
                 Err(why) => why,
             };
             self.link.status.down(RedisLink::Commands, &why.to_string());
+            // Only now: whoever learns that the outcome isn't known finds the link down, too.
+            flying.clear();
             refusing(&mut self.queue, tokio::time::sleep(backoff.next())).await;
         }
     }
@@ -185,8 +188,13 @@ impl Link {
     }
 
     /// Works until the link fails, and says why.
-    async fn serve(&self, mut wire: Wire, mut identity: Identity, queue: &mut mpsc::Receiver<Request>) -> LinkError {
-        let mut flying = VecDeque::new();
+    async fn serve(
+        &self,
+        mut wire: Wire,
+        mut identity: Identity,
+        queue: &mut mpsc::Receiver<Request>,
+        flying: &mut VecDeque<Flight>,
+    ) -> LinkError {
         let mut batch = Vec::with_capacity(BATCH);
         let mut ticks = tokio::time::interval(self.config.probe_interval.min(self.config.timeout / 4));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -194,7 +202,7 @@ impl Link {
             let room = flying.len() < FLYING && wire.output.len() < OUTPUT_BYTES;
             tokio::select! {
                 turned = wire.turn() => {
-                    let settled = turned.and_then(|()| self.settle_all(&mut wire, &mut flying, &mut identity));
+                    let settled = turned.and_then(|()| self.settle_all(&mut wire, flying, &mut identity));
                     if let Err(why) = settled {
                         return why;
                     }
@@ -202,7 +210,7 @@ impl Link {
                 _ = queue.recv_many(&mut batch, BATCH), if room => {
                     let since = now();
                     for Request { command, answer } in batch.drain(..) {
-                        give(&mut wire, &mut flying, command, Whom::Caller(answer), since);
+                        give(&mut wire, flying, command, Whom::Caller(answer), since);
                     }
                 }
                 _ = ticks.tick() => {
@@ -210,7 +218,7 @@ impl Link {
                     if flying.front().is_some_and(|oldest: &Flight| since - oldest.since > self.config.timeout) {
                         return LinkError::Silent(self.config.timeout);
                     }
-                    self.look_around(&mut wire, &mut flying, since);
+                    self.look_around(&mut wire, flying, since);
                 }
             }
         }
