@@ -185,6 +185,9 @@ impl Follower {
             let connected = self.meanwhile(connect).await.unwrap_or(Err(LinkError::Silent(config.connect_timeout)));
             let why = match connected {
                 Ok(wire) => {
+                    // The first probe needs both links.
+                    let status = self.hub.status.clone();
+                    self.meanwhile(status.wait(config.connect_timeout)).await;
                     let began = now();
                     let why = self.serve(wire).await;
                     backoff.worked_for(now() - began);
