@@ -153,6 +153,14 @@ impl Person {
     }
 }
 
+/// Keeps a copy of the newest event with another text, as the script does, but tells nobody.
+const SILENTLY: &str = "local newest = redis.call('XREVRANGE', 'fanfare:h:team', '+', '-', 'COUNT', 1)[1]
+    if not newest then return 0 end
+    local o = redis.call('HINCRBY', 'fanfare:m:team', 'o', 1)
+    local d = string.sub(newest[2][2], 1, 4) .. struct.pack('>I8', o) .. string.sub(newest[2][2], 13)
+    redis.call('XADD', 'fanfare:h:team', o .. '-0', 'd', (string.gsub(d, 'team %d+', ARGV[1])))
+    return o";
+
 /// Everything that there is.
 struct World {
     redis: RedisServer,
@@ -182,7 +190,7 @@ impl World {
 
     async fn step(&mut self, dice: &mut Dice) {
         let node = dice.roll(NODES);
-        match dice.roll(20) {
+        match dice.roll(22) {
             0..=8 => {
                 for _ in 0..=dice.roll(4) {
                     self.publish(node, GROUPS[dice.roll(2)]).await;
@@ -202,8 +210,16 @@ impl World {
                 self.redis.stop();
                 self.redis.run();
             }
-            16 => drop(self.redis.ask("CLIENT KILL TYPE pubsub")),
+            16 => {
+                drop(self.redis.ask("CLIENT KILL TYPE pubsub"));
+                // Some are published before the links are back, and some just after.
+                for _ in 0..20 {
+                    self.publish(node, GROUPS[dice.roll(2)]).await;
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+            }
             17 => self.relays[node].set(Weather::CutMidReply),
+            19 | 20 => self.lose_in_silence(),
             18 => self.relays[node]
                 .set([Weather::Cut, Weather::Stalled, Weather::HalfOpen, Weather::Slow(Duration::from_millis(3))][dice.roll(4)]),
             _ => self.relays.iter().for_each(|relay| relay.set(Weather::Fair)),
@@ -227,19 +243,34 @@ impl World {
     /// Publishes, and notes who has a claim to the event if that was confirmed.
     async fn publish(&mut self, node: usize, group: &'static str) -> Option<String> {
         self.published += 1;
-        let text = format!("{group} {}", self.published);
+        let text = format!("{group} {:08}", self.published);
         self.sent.insert(text.clone());
         let server = self.nodes[node].as_ref().unwrap();
         soon(server.try_publish(group, &text, None)).await.ok()?;
+        self.note_due(group, &text);
+        Some(text)
+    }
+
+    /// Who is there, or away with a position, has a claim to what was confirmed.
+    fn note_due(&mut self, group: &'static str, text: &str) {
         for person in &mut self.people {
             let follows = person.client.is_some();
             let seen = person.seen.get_mut(group).unwrap();
             // Who is away has a claim through its position, if the group has positions.
             if seen.position.is_some_and(|position| follows || position.is_kept()) {
-                seen.due.push((text.clone(), seen.gaps));
+                seen.due.push((text.to_owned(), seen.gaps));
             }
         }
-        Some(text)
+    }
+
+    /// An event is kept, but its message is lost on the way to every node.
+    fn lose_in_silence(&mut self) {
+        self.published += 1;
+        let text = format!("team {:08}", self.published);
+        if self.redis.command(&["EVAL", SILENTLY, "0", &text]).trim() != ":0" {
+            self.sent.insert(text.clone());
+            self.note_due("team", &text);
+        }
     }
 
     /// All is well again, everybody is there, and everything that is due comes.

@@ -13,7 +13,8 @@ use crate::{
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 /// What `docs/operations.md` says that a user needs.
-const RULES: &str = "~fanfare:* resetchannels &fanfare:* -@all +@read +@write +@connection +@scripting +info +time +publish +subscribe +unsubscribe";
+const RULES: &str =
+    "~fanfare:* resetchannels &fanfare:* -@all +@read +@write +@connection +@scripting +info +time +publish +subscribe +unsubscribe";
 
 #[tokio::test]
 async fn a_user_with_the_rights_that_the_manual_names_is_enough() {
