@@ -122,6 +122,11 @@ impl Inlet {
             else => std::future::pending().await,
         }
     }
+
+    /// Who else wants to attach already: their names go into one command.
+    fn attaching(&mut self) -> impl Iterator<Item = Arrival> + use<'_> {
+        std::iter::from_fn(|| self.attaching.try_recv().ok().map(Arrival::Attach)).take(NAMES - 1)
+    }
 }
 
 /// Everything but where requests come from.
@@ -208,7 +213,7 @@ impl Follower {
         loop {
             tokio::select! {
                 done = &mut until => return done,
-                arrival = self.inlet.next() => self.hub.arrived(arrival, false),
+                arrival = self.inlet.next() => self.hub.all_arrived(arrival, &mut self.inlet, false),
             }
             self.hub.give().await;
             self.hub.ask(None, &self.inlet);
@@ -230,7 +235,7 @@ impl Follower {
                         return why;
                     }
                 }
-                arrival = inlet.next() => hub.arrived(arrival, true),
+                arrival = inlet.next() => hub.all_arrived(arrival, inlet, true),
                 _ = ticks.tick() => {
                     if let Err(why) = hub.hear_all(&mut wire).and_then(|()| hub.tick(&mut wire, inlet)) {
                         return why;
@@ -246,6 +251,11 @@ impl Hub {
         (self.round, self.heard, self.alive, self.quiet) = (None, now(), true, None);
         put_command(&mut wire.output, [&b"SUBSCRIBE"[..], &self.probe_channel].into_iter());
         self.table.link();
+    }
+
+    fn all_arrived(&mut self, first: Arrival, inlet: &mut Inlet, linked: bool) {
+        std::iter::once(first).chain(inlet.attaching()).for_each(|arrival| self.arrived(arrival, linked));
+        self.count();
     }
 
     fn arrived(&mut self, arrival: Arrival, linked: bool) {
@@ -265,7 +275,6 @@ impl Hub {
                 self.compare();
             }
         }
-        self.count();
     }
 
     fn count(&mut self) {

@@ -156,8 +156,7 @@ impl Redis {
     /// Says why it can't be used.
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let commands = Commands::new(&config.prefix);
-        runtime.block_on(pipeline::check(Arc::new(config.clone()), commands))
+        runtime.block_on(pipeline::check(config))
     }
 
     async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {

@@ -150,10 +150,10 @@ async fn refusing<T>(queue: &mut mpsc::Receiver<Request>, until: impl Future<Out
 }
 
 /// Connects once, and says whether it worked.
-pub(super) async fn check(config: Arc<Config>, commands: Commands) -> Result<(), LinkError> {
+pub(super) async fn check(config: &Config) -> Result<(), LinkError> {
     let open = async {
-        let mut wire = Wire::connect(&config).await?;
-        identity(&mut wire).await.and_then(|identity| primary(identity).map(drop)).map(|()| drop(commands))
+        let mut wire = Wire::connect(config).await?;
+        primary(identity(&mut wire).await?).map(drop)
     };
     tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(LinkError::Silent(config.connect_timeout)))
 }
