@@ -147,8 +147,12 @@ impl Worker {
         }
         if let (Some(socket), Some(tls)) = (self.quic.take(), &shared.quic_tls) {
             let (endpoint, driver) = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
-            // Not among the tasks that are waited for: it goes on until the last connection is gone, and ends with the worker.
-            drop(tokio::task::spawn_local(driver));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it is not waited for: it goes on until the last connection is gone, and ends with the worker"
+            )]
+            let driver = tokio::task::spawn_local(driver);
+            drop(driver);
             tasks.spawn_local(webtransport::listen(endpoint, context.clone(), tasks.clone()));
         }
         Ok(())
