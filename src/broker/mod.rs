@@ -1,7 +1,7 @@
 //! How events get their place, travel between nodes, and are kept for those who come back.
 //!
-//! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`], which the hub
-//! implements. `memory` is the default and the reference, for one node;
+//! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`],
+//! which the hub implements. `memory` is the default and the reference, for one node;
 //! `redis` is for many.
 
 pub mod memory;
@@ -101,8 +101,8 @@ pub enum Item {
 
 /// Takes what has its place and brings it to this node's members.
 pub trait Deliver: Send + Sync + 'static {
-    /// Hands an item to every worker that has members of the group, and says to how many members. Items of one group must be given one after
-    /// another, in order.
+    /// Hands an item to every worker that has members of the group, and says to how many members. Items of one group must be given one
+    /// after another, in order.
     ///
     /// # Errors
     /// A worker can't take more; then none has got the item.
@@ -118,8 +118,8 @@ pub struct Overflow;
 
 /// Gives events their place and keeps the past.
 ///
-/// Delivery: within one group every attached node gets every event once, in the order of offsets (without history: in the order in which they were published), or a
-/// gap in its place.
+/// Delivery: within one group every attached node gets every event once, in the order of offsets (without history: in the order in which
+/// they were published), or a gap in its place.
 pub trait Broker: Send + Sync + 'static {
     /// What it is, in one word.
     fn name(&self) -> &'static str;
@@ -133,8 +133,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Gives the event its place, keeps it if asked to, and brings it to all nodes that are attached.
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt>;
 
-    /// From now on this node's [`Deliver`] gets the group's events. Answers the position after which it does so: an event up to it may still be
-    /// delivered and has to be skipped.
+    /// From now on this node's [`Deliver`] gets the group's events. Answers the position after which it does so: an event up to it may
+    /// still be delivered and has to be skipped.
     fn attach<'a>(&'a self, group: &'a GroupName, retention: Option<Retention>) -> Answer<'a, Position>;
 
     /// Undoes one [`Broker::attach`].

@@ -1,7 +1,8 @@
 //! The tables group → members of one worker, their outboxes, and delivery.
 //!
-//! Everything here but the [`Router`] belongs to one worker's thread. The hub knows groups, links and the broker; it does not know sessions, transports or rights.
-//! Its invariant: this node is attached to a group at the broker exactly as long as some worker has it open.
+//! Everything here but the [`Router`] belongs to one worker's thread. The hub knows groups, links and the broker; it does not know
+//! sessions, transports or rights. Its invariant: this node is attached to a group at the broker exactly as long as some worker has it
+//! open.
 
 mod link;
 mod outbox;
@@ -54,7 +55,8 @@ pub struct Terms {
 /// Events that one resume replays at most; older ones become a gap. With events of the largest size that is 60 MiB for a moment.
 pub const REPLAY: usize = 1000;
 
-/// How often the past is read before a client is told to come later. Once is enough unless more events come during a read than are kept for the reader, or the epoch changes.
+/// How often the past is read before a client is told to come later. Once is enough unless more events come during a read than are kept for
+/// the reader, or the epoch changes.
 const READS: usize = 4;
 
 /// When it may come.
@@ -222,7 +224,8 @@ impl Missed {
     fn since(since: Position, last: Position, history: History) -> Self {
         let epoch = last.epoch;
         if history.top.epoch != epoch {
-            // The group has started anew, and this node does not know yet. It will, and tells everybody; of what the member missed nothing is left.
+            // The group has started anew, and this node does not know yet. It will, and tells everybody; of what the member missed nothing
+            // is left.
             let gap = Gap { epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
             return Self { recovery: Recovery::Lost, gap: Some(gap), events: Vec::new() };
         }

@@ -1,10 +1,12 @@
-//! What a group gets while somebody who comes back reads its past: so reading need not be repeated however busy the group is, and nobody waits for the reader.
+//! What a group gets while somebody who comes back reads its past: so reading need not be repeated however busy the group is, and nobody
+//! waits for the reader.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::protocol::Event;
 
-/// Events that are kept for readers of one group; whoever takes longer reads again. They are shared with the mailbox, so a place costs a pointer.
+/// Events that are kept for readers of one group; whoever takes longer reads again. They are shared with the mailbox, so a place costs a
+/// pointer.
 const LIMIT: usize = 1000;
 
 /// See the [module](self). Its invariant: the events have offsets without holes, and the last of them is the group's last.

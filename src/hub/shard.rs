@@ -1,7 +1,8 @@
 //! One worker's tables: which of its connections are members of which group.
 //!
-//! A plain structure with one owner, no locks and no I/O. Its invariant, checked by [`Shard::check`] in tests: a connection stands in a group's list of members exactly if the
-//! group stands in the connection's list, each knowing the other's place, so that joining and leaving cost the same however large the group is.
+//! A plain structure with one owner, no locks and no I/O. Its invariant, checked by [`Shard::check`] in tests: a connection stands in a
+//! group's list of members exactly if the group stands in the connection's list, each knowing the other's place, so that joining and
+//! leaving cost the same however large the group is.
 //!
 //! Order: deliveries of one group reach every member in the order in which they are given to [`Shard::deliver`].
 
@@ -147,7 +148,8 @@ impl Shard {
         true
     }
 
-    /// Puts an event or a gap into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each encoding that has members.
+    /// Puts an event or a gap into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each
+    /// encoding that has members.
     pub(super) fn deliver(&mut self, Delivery { group, item }: &Delivery, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         let Some(&number) = self.by_name.get(group) else { return };
         match item {

@@ -1,8 +1,9 @@
 //! Anything at any time, compared with a simple model.
 //!
-//! A history is a row of steps that a seed decides: publish on any node, follow, drop, come back on any node, kill a node, restart or empty Redis, harm a link. What holds,
-//! whatever the steps: one order for each group; no event twice to the application; every event that was confirmed while a member followed, or was away with a position, is delivered to it
-//! or covered by a gap that it was told; nothing comes that was not sent; nothing comes to who does not follow. `FANFARE_MODEL_SEED=7` runs one history, `FANFARE_MODEL_RUNS=1000` so many.
+//! A history is a row of steps that a seed decides: publish on any node, follow, drop, come back on any node, kill a node, restart or empty
+//! Redis, harm a link. What holds, whatever the steps: one order for each group; no event twice to the application; every event that was
+//! confirmed while a member followed, or was away with a position, is delivered to it or covered by a gap that it was told; nothing comes
+//! that was not sent; nothing comes to who does not follow. `FANFARE_MODEL_SEED=7` runs one history, `FANFARE_MODEL_RUNS=1000` so many.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,6 +1,7 @@
 //! The commands that a node gives Redis, encoded once by whoever wants them, and the scripts behind them.
 //!
-//! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an idempotency key;
+//! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an
+//! idempotency key;
 //! `n:` a node number; `p:` a node's channel for probes. Group names contain no colon, so no two of them can be the same.
 
 use std::{fmt::Write as _, sync::LazyLock, time::Duration};
@@ -37,7 +38,8 @@ static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clai
 pub(super) const NO_LIFE: &str = "NOLIFE";
 pub(super) const NO_SCRIPT: &str = "NOSCRIPT";
 
-/// How long after its last event or follower a group's counter is remembered: a client that comes back within that time, and has missed nothing, is told so. About 200 bytes a group.
+/// How long after its last event or follower a group's counter is remembered: a client that comes back within that time, and has missed
+/// nothing, is told so. About 200 bytes a group.
 const META_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a node number stays taken when its node is silent.
@@ -169,7 +171,8 @@ impl Commands {
         Command::script(&PUBLISH, &keys, &words)
     }
 
-    /// Reads where a group is, and a part of its past. With `begin` an epoch is begun if there is none: a fresh one, and what has been seen for sure.
+    /// Reads where a group is, and a part of its past. With `begin` an epoch is begun if there is none: a fresh one, and what has been seen
+    /// for sure.
     pub(super) fn read(&self, group: &GroupName, begin: Option<(u32, Position, Duration)>, range: Range) -> Command {
         let name = group.as_str();
         let keys = [self.life(), self.key("m:", name), self.key("h:", name)];

@@ -1,8 +1,9 @@
 //! The link for events: subscriptions out, events in, and finding out whether it is as alive as it looks.
 //!
-//! A probe goes the way of events: published over the link for commands, it has to come back here. Before it, in the same row, go questions for the positions of some groups. So when the probe has come back,
-//! everything up to those positions must have come too, and what has not is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out
-//! whether the other end is there while the link for commands is down.
+//! A probe goes the way of events: published over the link for commands, it has to come back here. Before it, in the same row, go questions
+//! for the positions of some groups. So when the probe has come back, everything up to those positions must have come too, and what has not
+//! is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out whether the other
+//! end is there while the link for commands is down.
 
 use std::{
     future::Future,
@@ -282,7 +283,8 @@ impl Hub {
         self.metrics.redis_repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
-    /// Gives members what is theirs. Waits if a worker has too much before it: then Redis waits too, and in the end cuts us off, and what was missed is read later.
+    /// Gives members what is theirs. Waits if a worker has too much before it: then Redis waits too, and in the end cuts us off, and what
+    /// was missed is read later.
     async fn give(&mut self) {
         while let Some((group, item)) = self.table.deliveries.front() {
             match self.deliver.deliver(group, item.clone()) {
@@ -416,7 +418,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy elsewhere.
+    /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy
+    /// elsewhere.
     fn listen(&mut self, now: Instant) -> Result<(), LinkError> {
         let timeout = self.config.timeout;
         self.quiet = if std::mem::take(&mut self.alive) { None } else { self.quiet.or(Some(now)) };

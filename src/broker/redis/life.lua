@@ -1,8 +1,8 @@
 -- What the other scripts have in common: epochs, and when a group begins a new one.
 --
--- A group's counter could have gone back if its meta is gone, or if this server is another one, or the same in another life, than the one that
--- counted last: after a restart or a failover the newest writes may be missing. The key `life` names the life; nodes change it when they find
--- a server that did not write it. Then every group begins anew with its next touch.
+-- A group's counter could have gone back if its meta is gone, or if this server is another one, or the same in another life, than the one
+-- that counted last: after a restart or a failover the newest writes may be missing. The key `life` names the life; nodes change it when
+-- they find a server that did not write it. Then every group begins anew with its next touch.
 local no_life = 'NOLIFE the life of this server is not known yet'
 
 local function now_ms()

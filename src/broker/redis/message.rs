@@ -1,7 +1,8 @@
 //! An event as it is kept in Redis and sent between nodes.
 //!
-//! Twenty bytes that the script writes (epoch 4, offset 8, the server's time in ms 8, all big-endian), then the event as the frame that `docs/protocol.md` section 5 describes, in MessagePack, with 0
-//! for what the node or the place decides: one encoding to keep right, with its rules for what is added later.
+//! Twenty bytes that the script writes (epoch 4, offset 8, the server's time in ms 8, all big-endian), then the event as the frame that
+//! `docs/protocol.md` section 5 describes, in MessagePack, with 0 for what the node or the place decides: one encoding to keep right, with
+//! its rules for what is added later.
 
 use bytes::{Buf as _, Bytes};
 

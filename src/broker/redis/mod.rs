@@ -1,10 +1,11 @@
 //! The broker of many nodes: Redis or Valkey gives events their place, keeps them, and carries them to every node that follows the group.
 //!
-//! Two links, on a thread of their own: one for commands (`pipeline`), one for events (`follower`, with the state of each group in `table`). What is atomic is a script
-//! (`publish.lua`), so a node that dies anywhere leaves nothing half-done. Nothing here depends on the clocks of nodes agreeing: order comes from offsets, expiry from the server's
-//! clock, and only an event's id carries the time of its node.
+//! Two links, on a thread of their own: one for commands (`pipeline`), one for events (`follower`, with the state of each group in
+//! `table`). What is atomic is a script (`publish.lua`), so a node that dies anywhere leaves nothing half-done. Nothing here depends on the
+//! clocks of nodes agreeing: order comes from offsets, expiry from the server's clock, and only an event's id carries the time of its node.
 //!
-//! Its invariant is that of [`Broker`]: what a node delivers of a group is one order without holes, and a gap stands where something is missing.
+//! Its invariant is that of [`Broker`]: what a node delivers of a group is one order without holes, and a gap stands where something is
+//! missing.
 
 mod command;
 mod follower;

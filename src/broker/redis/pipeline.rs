@@ -1,7 +1,7 @@
 //! The link for commands: everybody's commands in one row, without waiting for one answer before the next command.
 //!
-//! Its invariant: every command gets one outcome. Nothing is given twice, except what the server has said that it did not do: a publish whose answer is lost may have been
-//! done, and only its publisher knows whether repeating it is right.
+//! Its invariant: every command gets one outcome. Nothing is given twice, except what the server has said that it did not do: a publish
+//! whose answer is lost may have been done, and only its publisher knows whether repeating it is right.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,9 @@
 //! The groups that this node follows, and its place in each: the state machine behind the link for events. No I/O and no clock.
 //!
-//! In: requests of the hub, what comes from Redis, what has been read, time. Out: [`Table::names`] and [`Table::reads`] (what to tell and to ask Redis) and [`Table::deliveries`] (what to
-//! give to members), to be emptied after every input. Its invariants: what is delivered of a group is one order without holes, in which a gap stands for what is missing; of a group at most one
-//! read is under way; a group that nobody follows is given back after a while.
+//! In: requests of the hub, what comes from Redis, what has been read, time. Out: [`Table::names`] and [`Table::reads`] (what to tell and
+//! to ask Redis) and [`Table::deliveries`] (what to give to members), to be emptied after every input. Its invariants: what is delivered of
+//! a group is one order without holes, in which a gap stands for what is missing; of a group at most one read is under way; a group that
+//! nobody follows is given back after a while.
 
 #[cfg(test)]
 mod tests;
@@ -278,7 +279,8 @@ impl Table {
         }
     }
 
-    /// Compares the position with the top that was read. Everything up to that top should have been delivered by now; what has not is missing.
+    /// Compares the position with the top that was read. Everything up to that top should have been delivered by now; what has not is
+    /// missing.
     pub(super) fn checked(&mut self, read: &Read, top: Position) {
         let Some(followed) = self.groups.get(&read.group).filter(|followed| followed.serial == read.serial) else { return };
         if followed.is_placed() && (top.epoch != followed.position.epoch || top.offset > followed.position.offset) {
