@@ -60,7 +60,8 @@ impl Status {
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         match broken.iter().flatten().next() {
             None => Ok(()),
-            Some(why) => Err(format!("Redis at {}: {why}", self.url)),
+            // Without its address: anybody may ask.
+            Some(why) => Err(format!("Redis: {why}")),
         }
     }
 
