@@ -326,7 +326,7 @@ impl Wire for Shared {
 
 impl Shared {
     /// Gives the outbox to QUIC, as far as there is room for it.
-    fn poll_fill(&self, cx: &mut TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
+    fn poll_fill(&self, cx: &TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
         loop {
             let mut chunks: [Bytes; FRAMES_A_WRITE] = std::array::from_fn(|_| Bytes::new());
             let filled = match outbox.chunks(&mut chunks, now) {
