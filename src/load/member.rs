@@ -166,6 +166,11 @@ impl Member {
         self.unfollow(given_up);
     }
 
+    /// The connection leaves to come back and ask for what comes meanwhile.
+    pub(super) fn pause(&self) {
+        self.each_ledger(Ledger::resume);
+    }
+
     /// The connection has ended against its will: what comes now is lost to it, but nobody waits for it.
     pub(super) fn end(&self) {
         let mut given_up = 0;

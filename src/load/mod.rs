@@ -8,6 +8,7 @@
 //! - `plan`: what to do; `way`: where to; `limits`: whether this process may
 //! - `websocket`, `connection`: cheap wires and what is said on them; `life`: connections that come, stay, go and come back
 //! - `publisher`, `pace`: publishing, and when
+//! - [`relay`]: a bad network between subscribers and server
 //! - `marker`, `ledger`, `member`, `tally`: the account
 //! - `run`: everything together; `clock`, `process`: what is measured beside it; `report`, `page`, `claim`: what was found
 
@@ -25,6 +26,7 @@ mod plan;
 mod process;
 pub mod profile;
 mod publisher;
+pub mod relay;
 mod report;
 mod run;
 mod tally;
