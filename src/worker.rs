@@ -146,7 +146,9 @@ impl Worker {
             tasks.spawn_local(http.clone().listen(listener, tls));
         }
         if let (Some(socket), Some(tls)) = (self.quic.take(), &shared.quic_tls) {
-            let endpoint = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
+            let (endpoint, driver) = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
+            // Not among the tasks that are waited for: it goes on until the last connection is gone, and ends with the worker.
+            drop(tokio::task::spawn_local(driver));
             tasks.spawn_local(webtransport::listen(endpoint, context.clone(), tasks.clone()));
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! `connection` is the only place that knows all four; `websocket` and `webtransport` know only their wire. Its invariant: whatever a peer does before its hello has a total
 //! deadline, and whatever it does after that is bounded by its session and its outbox.
 
+mod alarm;
 pub mod connection;
 pub mod http;
 pub mod quic;
