@@ -41,7 +41,7 @@ use std::{
 pub use claim::Claim;
 pub use ledger::{Arrival, Ledger};
 pub use limits::make_room;
-pub use marker::{MARKER_BYTES, Marker, Scanner};
+pub use marker::{MARKER_BYTES, Marker, marks};
 pub use page::page;
 pub use plan::{By, Churn, Pace, Plan, Publish, Sizes, Spread};
 pub use process::{Process, Usage};

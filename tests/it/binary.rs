@@ -11,7 +11,7 @@ use std::{
 /// Longest wait for anything here; only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn fanfare(home: &Path) -> Command {
+pub fn fanfare(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
     // Nothing of the caller's environment, so that neither a key nor a setting leaks in.
     command.env_clear().env("HOME", home).env("FANFARE_TLS__DEVELOPMENT", home.join("certs")).current_dir(home);
@@ -22,8 +22,8 @@ fn fanfare(home: &Path) -> Command {
 /// A `fanfare dev` on ports that the kernel chose; killed when dropped.
 pub struct Running {
     pub home: tempfile::TempDir,
-    child: Child,
-    http: String,
+    pub child: Child,
+    pub http: String,
 }
 
 impl Running {
@@ -40,7 +40,7 @@ impl Running {
         Self { home, child, http }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = fanfare(self.home.path());
         command.args(args).args(["--url", &self.http]);
         command

@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(link.packet(Duration::ZERO, 1000), Fate::At(16 * MS));
         let through = (2..1000).filter(|_| link.packet(Duration::ZERO, 1000) != Fate::Lost).count();
         assert_eq!(through, 60);
-        assert_eq!(link.packet(500 * MS, 1000), Fate::At(504 * MS));
+        assert_eq!(link.packet(500 * MS, 1000), Fate::At(508 * MS));
     }
 
     #[test]
@@ -171,6 +171,7 @@ mod tests {
         let mut link = link(Faults { cut, ..Faults::default() });
         let at = |s: u64| Duration::from_secs(s);
         assert_eq!((link.packet(at(4), 1), link.packet(at(5), 1), link.packet(at(7), 1)), (Fate::At(at(4)), Fate::Lost, Fate::At(at(7))));
+        let mut link = Link::new(link.faults, link.random);
         assert_eq!((link.piece(at(4), 1).0, link.piece(at(6), 1).0, link.piece(at(6), 1).0), (at(4), at(7), at(7)));
     }
 

@@ -3,6 +3,7 @@
 mod liar;
 mod network;
 mod people;
+mod trouble;
 
 use std::time::Duration;
 
