@@ -131,11 +131,11 @@ impl Run<'_> {
 
     async fn publishers(&self) -> Result<Vec<Publisher>, Error> {
         let Some(Publish { by, profile, way, connections }) = &self.plan.publish else { return Ok(Vec::new()) };
-        let road = Road::new(way.clone(), 1).map_err(Error::Publisher)?;
+        let road = Rc::new(Road::new(way.clone(), 1).map_err(Error::Publisher)?);
         let mut publishers = Vec::new();
         for nth in 0..*connections as usize {
             let publisher = match by {
-                By::Http => Http::connect(profile.clone(), &road, nth).await,
+                By::Http => Http::connect(profile.clone(), road.clone(), nth).await,
                 By::Client => Frames::connect(&**profile, &road, &self.plan.groups, nth).await,
             };
             publishers.push(publisher.map_err(Error::Publisher)?);
