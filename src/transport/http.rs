@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderValue, Method, Request, Response, StatusCode, header},
     response::IntoResponse as _,
 };
+use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
@@ -53,7 +54,7 @@ impl Http {
                 Ok((stream, _)) => {
                     let http = self.clone();
                     let tls = tls.clone();
-                    self.tasks.spawn_local(guard(self.context.clone(), async move { http.serve(stream, tls, permit).await }));
+                    self.tasks.spawn_local(guard(self.context.clone(), http.serve(stream, tls, permit)));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
@@ -128,7 +129,7 @@ impl Http {
         let upgrade = hyper::upgrade::on(request);
         let answer = handshake.answer();
         let context = self.context.clone();
-        self.tasks.spawn_local(guard(self.context.clone(), async move { run(upgrade, handshake, context, permit).await }));
+        self.tasks.spawn_local(guard(self.context.clone(), run(upgrade, handshake, context, permit)));
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         *response.headers_mut() = answer;
         response
@@ -164,12 +165,15 @@ fn log(result: hyper::Result<()>) {
 }
 
 /// Ends a task that panics, counts it, and nothing else.
-pub(super) async fn guard(context: Rc<Context>, task: impl Future<Output = ()>) {
-    use futures_util::FutureExt as _;
-    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        context.metrics.panics.inc();
-        tracing::error!("a connection's task panicked");
-    }
+///
+/// No `async fn`, because that would keep room for the task twice: as an argument, and where it is polled.
+pub(super) fn guard(context: Rc<Context>, task: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    std::panic::AssertUnwindSafe(task).catch_unwind().map(move |result| {
+        if result.is_err() {
+            context.metrics.panics.inc();
+            tracing::error!("a connection's task panicked");
+        }
+    })
 }
 
 /// TLS for TCP from a shared configuration.

@@ -127,7 +127,10 @@ async fn echo(connection: quic::Connection) {
         let Some(stream) = stream else { return if connection.is_lost() { Poll::Ready(()) } else { Poll::Pending } };
         loop {
             match connection.read(stream, 1024) {
-                Read::Chunk(bytes) => assert_eq!(connection.write(stream, &mut [bytes.clone()]), Ok(bytes.len())),
+                Read::Chunk(bytes) => {
+                    assert_eq!(connection.write(stream, &mut [bytes.clone()]), Ok(bytes.len()));
+                    connection.flush();
+                }
                 Read::Blocked => return Poll::Pending,
                 Read::End | Read::Lost => return Poll::Ready(()),
             }

@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Instant,
 };
 
@@ -44,9 +44,12 @@ pub struct Endpoint(Rc<Shared>);
 
 /// What the driver, the acceptor and the connections share; all of it lives on one thread.
 pub(super) struct Shared {
+    socket: Socket,
     proto: RefCell<quinn_proto::Endpoint>,
     connections: RefCell<Vec<Option<Connection>>>,
     marked: RefCell<Vec<ConnectionHandle>>,
+    deadlines: RefCell<Deadlines>,
+    outlet: RefCell<Outlet>,
     incoming: RefCell<VecDeque<quinn_proto::Incoming>>,
     /// Answers to those who have no connection.
     answers: RefCell<VecDeque<(Transmit, Vec<u8>)>>,
@@ -54,17 +57,22 @@ pub(super) struct Shared {
     acceptor: Cell<Option<Waker>>,
 }
 
+/// The way out.
+#[derive(Default)]
+struct Outlet {
+    /// The packet that is being made.
+    buffer: Vec<u8>,
+    /// The kernel had no room for the packet in the buffer.
+    blocked: Option<Transmit>,
+}
+
 /// Does the endpoint's I/O; it has to be polled as a task of its own for anything to happen. Dropping it closes all connections.
 #[must_use = "nothing happens until the driver is spawned"]
 pub struct Driver {
     shared: Rc<Shared>,
-    socket: Socket,
-    deadlines: Deadlines,
     alarm: Alarm,
-    /// The packet that is being made.
-    buffer: Vec<u8>,
-    /// A packet that the kernel had no room for.
-    blocked: Option<Transmit>,
+    /// What a batch is read into.
+    buffer: Box<[u8]>,
     /// The list that is being worked off; kept for its memory.
     turn: Vec<ConnectionHandle>,
 }
@@ -80,24 +88,20 @@ pub struct Incoming {
 pub(super) fn endpoint(socket: std::net::UdpSocket, config: EndpointConfig, server: ServerConfig) -> io::Result<(Endpoint, Driver)> {
     let socket = Socket::new(socket)?;
     let proto = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), !socket.may_fragment(), None);
+    let buffer = socket.receive_buffer();
     let shared = Rc::new(Shared {
+        socket,
         proto: RefCell::new(proto),
         connections: RefCell::default(),
         marked: RefCell::default(),
+        deadlines: RefCell::default(),
+        outlet: RefCell::default(),
         incoming: RefCell::default(),
         answers: RefCell::default(),
         driver: Cell::new(None),
         acceptor: Cell::new(None),
     });
-    let driver = Driver {
-        shared: shared.clone(),
-        socket,
-        deadlines: Deadlines::default(),
-        alarm: Alarm::default(),
-        buffer: Vec::new(),
-        blocked: None,
-        turn: Vec::new(),
-    };
+    let driver = Driver { shared: shared.clone(), alarm: Alarm::default(), buffer, turn: Vec::new() };
     Ok((Endpoint(shared), driver))
 }
 
@@ -204,6 +208,88 @@ impl Shared {
     fn connection(&self, handle: ConnectionHandle) -> Option<Connection> {
         self.connections.borrow().get(handle.0).cloned().flatten()
     }
+
+    /// Sends what a connection has to say, and passes on what it has to tell.
+    pub(super) fn speak(&self, connection: &Connection) {
+        let mut outlet = self.outlet.borrow_mut();
+        if outlet.blocked.is_some() {
+            return connection.mark();
+        }
+        connection.0.marked.set(false);
+        let now = now();
+        let mut proto = connection.0.proto.borrow_mut();
+        for sends in 0.. {
+            if sends == SENDS_A_TURN {
+                connection.mark();
+                break;
+            }
+            outlet.buffer.clear();
+            let Some(transmit) = proto.poll_transmit(now, self.socket.max_segments(), &mut outlet.buffer) else { break };
+            if !self.socket.send(&transmit, &outlet.buffer) {
+                outlet.blocked = Some(transmit);
+                connection.mark();
+                break;
+            }
+        }
+        if let Some(deadline) = proto.poll_timeout() {
+            self.set_deadline(connection.0.handle, deadline);
+        }
+        self.pass_on(connection, &mut proto);
+    }
+
+    /// A deadline that is the first of all changes when the driver has to be called.
+    fn set_deadline(&self, handle: ConnectionHandle, deadline: Instant) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let before = deadlines.first();
+        deadlines.set(handle.0, deadline);
+        if before.is_none_or(|before| deadline < before) {
+            self.wake_driver();
+        }
+    }
+
+    /// Passes on events: to the endpoint, and to the connection's task.
+    fn pass_on(&self, connection: &Connection, proto: &mut quinn_proto::Connection) {
+        let handle = connection.0.handle;
+        while let Some(event) = proto.poll_endpoint_events() {
+            if event.is_drained() {
+                self.deadlines.borrow_mut().remove(handle.0);
+                if let Some(place) = self.connections.borrow_mut().get_mut(handle.0) {
+                    *place = None;
+                }
+            }
+            if let Some(answer) = self.proto.borrow_mut().handle_event(handle, event) {
+                proto.handle_event(answer);
+                connection.mark();
+            }
+        }
+        while let Some(event) = proto.poll() {
+            connection.notice(&event);
+        }
+    }
+
+    /// Gives a datagram to whom it belongs.
+    fn handle(&self, received: Received, now: Instant) {
+        let Received { from, to, ecn, data } = received;
+        let mut answer = Vec::new();
+        let event = self.proto.borrow_mut().handle(now, from, to, ecn, data, &mut answer);
+        match event {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(connection) = self.connection(handle) {
+                    connection.0.proto.borrow_mut().handle_event(event);
+                    connection.mark();
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                debug!(remote = %incoming.remote_address(), "a client wants to connect");
+                self.incoming.borrow_mut().push_back(incoming);
+                if let Some(acceptor) = self.acceptor.take() {
+                    acceptor.wake();
+                }
+            }
+            Some(DatagramEvent::Response(transmit)) => self.answer(transmit, answer),
+            None => {}
+        }
+    }
 }
 
 impl Driver {
@@ -211,7 +297,7 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         for _ in 0..BATCHES_A_TURN {
             let shared = &self.shared;
-            match self.socket.poll_receive(cx, |received| handle(shared, received, now)) {
+            match shared.socket.poll_receive(cx, &mut self.buffer, |received| shared.handle(received, now)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     error!(%error, "reading the UDP socket failed");
@@ -224,8 +310,9 @@ impl Driver {
     }
 
     /// Calls the connections whose time has come.
-    fn fire(&mut self, now: Instant) {
-        while let Some(at) = self.deadlines.pop_due(now) {
+    fn fire(&self, now: Instant) {
+        let mut deadlines = self.shared.deadlines.borrow_mut();
+        while let Some(at) = deadlines.pop_due(now) {
             let Some(connection) = self.shared.connection(ConnectionHandle(at)) else { continue };
             // It tells its deadline again when it has spoken, and that comes first.
             if connection.0.marked.get() {
@@ -237,110 +324,44 @@ impl Driver {
                     proto.handle_timeout(now);
                     connection.mark();
                 }
-                Some(deadline) => self.deadlines.set(at, deadline),
+                Some(deadline) => deadlines.set(at, deadline),
                 None => {}
             }
         }
     }
 
     /// Lets every marked connection say what it has to say; pending when the kernel has no room.
-    fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        if let Some(transmit) = &self.blocked {
-            std::task::ready!(self.socket.poll_send(cx, transmit, &self.buffer));
-            self.blocked = None;
-        }
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some((transmit, contents)) = self.shared.answers.borrow_mut().pop_front() {
             // Nobody relies on it: the client asks again.
-            let _ = self.socket.send(&transmit, &contents);
+            let _ = self.shared.socket.send(&transmit, &contents);
         }
-        let mut turn = std::mem::take(&mut self.turn);
-        turn.append(&mut self.shared.marked.borrow_mut());
-        let mut done = 0;
-        let mut result = Poll::Ready(());
-        for handle in &turn {
-            done += 1;
-            let Some(connection) = self.shared.connection(*handle) else { continue };
-            connection.0.marked.set(false);
-            result = self.speak(cx, &connection, now);
-            if result.is_pending() {
-                break;
-            }
+        while self.shared.outlet.borrow_mut().is_blocked(&self.shared.socket) {
+            ready!(self.shared.socket.poll_room(cx));
         }
-        turn.drain(..done);
-        self.turn = turn;
-        result
-    }
-
-    /// Sends what one connection has to say, and passes on what it has to tell.
-    fn speak(&mut self, cx: &mut Context<'_>, connection: &Connection, now: Instant) -> Poll<()> {
-        let mut proto = connection.0.proto.borrow_mut();
-        let segments = self.socket.max_segments();
-        let mut result = Poll::Ready(());
-        let mut sends = 0;
-        loop {
-            if sends == SENDS_A_TURN {
-                connection.mark();
-                break;
-            }
-            self.buffer.clear();
-            let Some(transmit) = proto.poll_transmit(now, segments, &mut self.buffer) else { break };
-            sends += 1;
-            if self.socket.poll_send(cx, &transmit, &self.buffer).is_pending() {
-                self.blocked = Some(transmit);
-                connection.mark();
-                result = Poll::Pending;
-                break;
-            }
-        }
-        if let Some(deadline) = proto.poll_timeout() {
-            self.deadlines.set(connection.0.handle.0, deadline);
-        }
-        self.pass_on(connection, &mut proto);
-        result
-    }
-
-    /// Passes on events: to the endpoint, and to the connection's task.
-    fn pass_on(&mut self, connection: &Connection, proto: &mut quinn_proto::Connection) {
-        let handle = connection.0.handle;
-        while let Some(event) = proto.poll_endpoint_events() {
-            if event.is_drained() {
-                self.deadlines.remove(handle.0);
-                if let Some(place) = self.shared.connections.borrow_mut().get_mut(handle.0) {
-                    *place = None;
+        self.turn.append(&mut self.shared.marked.borrow_mut());
+        while let Some(handle) = self.turn.pop() {
+            // It may have spoken since.
+            let marked = self.shared.connection(handle).filter(|connection| connection.0.marked.get());
+            if let Some(connection) = marked {
+                self.shared.speak(&connection);
+                if self.shared.outlet.borrow().blocked.is_some() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
-            if let Some(answer) = self.shared.proto.borrow_mut().handle_event(handle, event) {
-                proto.handle_event(answer);
-                connection.mark();
-            }
         }
-        while let Some(event) = proto.poll() {
-            connection.notice(&event);
-        }
+        Poll::Ready(())
     }
 }
 
-/// Gives a datagram to whom it belongs.
-fn handle(shared: &Shared, received: Received, now: Instant) {
-    let Received { from, to, ecn, data } = received;
-    let mut answer = Vec::new();
-    let event = shared.proto.borrow_mut().handle(now, from, to, ecn, data, &mut answer);
-    match event {
-        Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-            if let Some(connection) = shared.connection(handle) {
-                connection.0.proto.borrow_mut().handle_event(event);
-                connection.mark();
-            }
+impl Outlet {
+    /// Tries once more what the kernel had no room for.
+    fn is_blocked(&mut self, socket: &Socket) -> bool {
+        if self.blocked.as_ref().is_some_and(|transmit| socket.send(transmit, &self.buffer)) {
+            self.blocked = None;
         }
-        Some(DatagramEvent::NewConnection(incoming)) => {
-            debug!(remote = %incoming.remote_address(), "a client wants to connect");
-            shared.incoming.borrow_mut().push_back(incoming);
-            if let Some(acceptor) = shared.acceptor.take() {
-                acceptor.wake();
-            }
-        }
-        Some(DatagramEvent::Response(transmit)) => shared.answer(transmit, answer),
-        None => {}
+        self.blocked.is_some()
     }
 }
 
@@ -353,14 +374,15 @@ impl Future for Driver {
         // While it runs, nobody has to wake it.
         driver.shared.driver.set(None);
         let more = driver.receive(cx, now);
-        let mut sent = driver.transmit(cx, now);
+        let mut sent = driver.transmit(cx);
         if sent.is_ready() {
             driver.fire(now);
-            sent = driver.transmit(cx, now);
+            sent = driver.transmit(cx);
         }
         driver.shared.driver.set(Some(cx.waker().clone()));
         // Without room in the kernel nothing can go on but reading; the socket wakes us.
-        let due = sent.is_ready() && driver.alarm.poll(cx, driver.deadlines.first()).is_ready();
+        let first = driver.shared.deadlines.borrow().first();
+        let due = sent.is_ready() && driver.alarm.poll(cx, first).is_ready();
         let left = sent.is_ready() && !driver.shared.marked.borrow().is_empty();
         if more || left || due {
             // Others of the worker get their turn first.
@@ -372,13 +394,12 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
         let connections = std::mem::take(&mut *self.shared.connections.borrow_mut());
         for connection in connections.into_iter().flatten() {
             if !connection.is_lost() {
                 connection.close(NO_ERROR, b"");
             }
-            let _ = self.speak(&mut cx, &connection, now());
+            self.shared.speak(&connection);
         }
     }
 }

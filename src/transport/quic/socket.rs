@@ -21,8 +21,8 @@ const MAX_SEGMENTS: usize = 16;
 pub(super) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
-    /// Where a batch is read into.
-    buffer: Box<[u8]>,
+    /// Bound to all addresses of the machine, so that each answer has to say from which it comes.
+    any_address: bool,
 }
 
 /// A datagram that came.
@@ -37,8 +37,13 @@ impl Socket {
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         socket.set_nonblocking(true)?;
-        let buffer = vec![0; MAX_DATAGRAM * state.gro_segments() * BATCH_SIZE].into_boxed_slice();
-        Ok(Self { io: UdpSocket::from_std(socket)?, state, buffer })
+        let any_address = socket.local_addr()?.ip().is_unspecified();
+        Ok(Self { io: UdpSocket::from_std(socket)?, state, any_address })
+    }
+
+    /// What [`Socket::poll_receive`] reads a batch into.
+    pub(super) fn receive_buffer(&self) -> Box<[u8]> {
+        vec![0; MAX_DATAGRAM * self.state.gro_segments() * BATCH_SIZE].into_boxed_slice()
     }
 
     /// Whether the kernel may cut our datagrams, so that their size says nothing about the path.
@@ -52,14 +57,14 @@ impl Socket {
     }
 
     /// Gives each datagram of one batch to `each`.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, mut each: impl FnMut(Received)) -> Poll<io::Result<()>> {
-        let Self { io, state, buffer } = self;
+    pub(super) fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut [u8], mut each: impl FnMut(Received)) -> Poll<io::Result<()>> {
+        let Self { io, state, .. } = self;
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = loop {
             ready!(io.poll_recv_ready(cx))?;
             let mut chunks = buffer.chunks_mut(buffer.len() / BATCH_SIZE);
             let mut slices: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-            match io.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(&*io), &mut slices, &mut metas)) {
+            match io.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(io), &mut slices, &mut metas)) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // An ICMP message about a datagram that we sent (RFC 1122, section 4.1.3.3) is no error of the socket.
@@ -76,29 +81,22 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends; pending if the kernel has no room now. Other errors are like loss on the way, which QUIC repairs.
-    pub(super) fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit, contents: &[u8]) -> Poll<()> {
-        loop {
-            match self.io.try_io(Interest::WRITABLE, || self.send(transmit, contents)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.io.poll_send_ready(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                },
-                _ => return Poll::Ready(()),
-            }
-        }
+    /// Ready when the kernel has room again.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error of the socket shows when it is used.
+        self.io.poll_send_ready(cx).map(drop)
     }
 
-    /// Sends if the kernel has room now.
-    pub(super) fn send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+    /// Sends; `false` if the kernel has no room now. Errors are like loss on the way, which QUIC repairs.
+    pub(super) fn send(&self, transmit: &Transmit, contents: &[u8]) -> bool {
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
             contents: &contents[..transmit.size],
             segment_size: transmit.segment_size,
-            src_ip: transmit.src_ip,
+            src_ip: transmit.src_ip.filter(|_| self.any_address),
         };
-        self.state.send(UdpSockRef::from(&self.io), &transmit)
+        let sent = self.io.try_io(Interest::WRITABLE, || self.state.send(UdpSockRef::from(&self.io), &transmit));
+        !matches!(sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -59,8 +59,7 @@ pub async fn listen(endpoint: Endpoint, context: Rc<Context>, tasks: TaskTracker
             incoming.refuse();
             continue;
         };
-        let task_context = context.clone();
-        tasks.spawn_local(guard(context.clone(), async move { serve(incoming, task_context, permit).await }));
+        tasks.spawn_local(guard(context.clone(), serve(incoming, context.clone(), permit)));
     }
 }
 
@@ -312,11 +311,21 @@ impl Shared {
         if replies.is_empty() {
             *replies = Vec::new();
         }
+        self.connection.flush();
     }
 }
 
 impl Wire for Shared {
     fn poll_write(&self, cx: &mut TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
+        let result = self.poll_fill(cx, outbox, now);
+        self.connection.flush();
+        result
+    }
+}
+
+impl Shared {
+    /// Gives the outbox to QUIC, as far as there is room for it.
+    fn poll_fill(&self, cx: &mut TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
         loop {
             let mut chunks: [Bytes; FRAMES_A_WRITE] = std::array::from_fn(|_| Bytes::new());
             let filled = match outbox.chunks(&mut chunks, now) {

@@ -132,6 +132,7 @@ impl Session {
     /// A stream was just opened by us or by the client, so there is room for what little goes over it.
     fn say(&self, stream: StreamId, bytes: Vec<u8>) {
         let _ = self.connection.write(stream, &mut [bytes.into()]);
+        self.connection.flush();
     }
 
     fn advance(&mut self) -> Result<Option<Happened>, u32> {
