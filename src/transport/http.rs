@@ -1,6 +1,7 @@
 //! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
 //!
-//! Everything that is no upgrade goes to the router that it was given. Deadlines are total: for TLS, and for the head of each request.
+//! Everything but `/fanfare` goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
+//! connection together.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
@@ -81,6 +82,7 @@ impl Http {
         };
         drop(permit);
         let deadline = limits.handshake_deadline;
+        let lifetime = limits.http_lifetime;
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
         let http =
@@ -88,16 +90,21 @@ impl Http {
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),
-            _ = farewell.wait_for(Option::is_some) => {
-                // Answers the request that is under way, then closes.
+            () = async {
+                // Both mean the same: answer the request that is under way, then close.
+                let _ = tokio::time::timeout(lifetime, farewell.wait_for(Option::is_some)).await;
+            } => {
                 std::pin::Pin::new(&mut *http).graceful_shutdown();
-                log(http.await);
+                match tokio::time::timeout(deadline, http).await {
+                    Ok(result) => log(result),
+                    Err(_) => debug!("an HTTP connection that did not end has been cut off"),
+                }
             }
         }
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        if request.uri().path() == PATH && request.headers().contains_key(header::UPGRADE) {
+        if request.uri().path() == PATH {
             return Ok(self.upgrade(&mut request));
         }
         self.router.oneshot(request.map(Body::new)).await

@@ -33,6 +33,8 @@ pub const PATH: &str = "/fanfare";
 pub struct Limits {
     /// For TLS, the WebSocket upgrade, CONNECT, or the first frame of a stream; each in total.
     pub handshake_deadline: Duration,
+    /// How long one TCP connection may carry HTTP requests; then it is asked to end, and ended.
+    pub http_lifetime: Duration,
     /// Handshakes that one worker has under way at once; more wait in the kernel.
     pub handshakes: usize,
     /// Connections that one worker holds; more are refused.
