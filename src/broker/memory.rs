@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt};
+use super::{Answer, Broker, Deliver, Error, History, Item, Publication, Receipt};
 use crate::protocol::{Event, GroupName, IdGenerator, IdempotencyKey, Position, Retention, limits};
 
 /// Bounds of the memory broker.
@@ -113,7 +113,7 @@ impl Memory {
         let mut logs = self.shard(&group);
         if retention.is_none() && key.is_none() && !logs.contains_key(&group) {
             let event = Arc::new(content.placed(self.ids.next(now), 0, sender));
-            let subscribers = self.hand_over(&group, &event)?;
+            let subscribers = self.hand_over(&group, 0, &event)?;
             return Ok(Receipt { id: event.id, position: Position::NONE, subscribers, duplicate: false });
         }
         let log = self.log(&mut logs, &group, retention, now)?;
@@ -122,7 +122,8 @@ impl Memory {
         }
         let offset = if retention.is_some() { log.top + 1 } else { 0 };
         let event = Arc::new(content.placed(self.ids.next(now), offset, sender));
-        let subscribers = self.hand_over(&group, &event)?;
+        let epoch = if offset > 0 { log.epoch } else { 0 };
+        let subscribers = self.hand_over(&group, epoch, &event)?;
         let receipt = Receipt { id: event.id, position: Position { epoch: log.epoch, offset }, subscribers, duplicate: false };
         if let Some(Retention { size, .. }) = retention {
             log.top = offset;
@@ -135,8 +136,8 @@ impl Memory {
         Ok(receipt)
     }
 
-    fn hand_over(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Error> {
-        self.deliver.deliver(group, event).map_err(|_| Error::Busy { retry_after: RETRY_AFTER })
+    fn hand_over(&self, group: &GroupName, epoch: u32, event: &Arc<Event>) -> Result<usize, Error> {
+        self.deliver.deliver(group, Item::Event(epoch, event.clone())).map_err(|_| Error::Busy { retry_after: RETRY_AFTER })
     }
 
     fn history_now(&self, group: &GroupName, after: u64, up_to: u64, limit: usize) -> History {
@@ -183,6 +184,14 @@ impl Log {
 }
 
 impl Broker for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
         Box::pin(std::future::ready(self.publish_now(publication)))
     }
@@ -238,12 +247,17 @@ mod tests {
     }
 
     impl Deliver for Sink {
-        fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow> {
+        fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
             if *self.full.lock().unwrap() {
                 return Err(Overflow);
             }
+            let Item::Event(_, event) = item else { panic!("memory loses nothing") };
             self.delivered.lock().unwrap().push((group.clone(), event.offset));
             Ok(3)
+        }
+
+        fn members(&self, _: &GroupName) -> usize {
+            3
         }
     }
 
