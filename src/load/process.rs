@@ -22,6 +22,14 @@ impl Process {
         Self(std::process::id())
     }
 
+    /// CPU time of the thread that calls.
+    ///
+    /// # Errors
+    /// The system has no `/proc` like Linux.
+    pub fn own_thread_cpu() -> io::Result<Duration> {
+        Ok(run_time(&fs::read_to_string("/proc/thread-self/schedstat")?))
+    }
+
     /// Reads it now.
     ///
     /// # Errors
@@ -32,13 +40,13 @@ impl Process {
 
     /// In ns, unlike the clock ticks of `stat`: the first number of each thread's `schedstat`.
     fn cpu(self) -> io::Result<Duration> {
-        let mut ns = 0;
+        let mut cpu = Duration::ZERO;
         for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
             // A thread may end while we look.
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            ns += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+            cpu += run_time(&text);
         }
-        Ok(Duration::from_nanos(ns))
+        Ok(cpu)
     }
 
     fn resident(self) -> io::Result<u64> {
@@ -47,6 +55,11 @@ impl Process {
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap_or(0);
         Ok(kib * 1024)
     }
+}
+
+/// The first number of a `schedstat`.
+fn run_time(schedstat: &str) -> Duration {
+    Duration::from_nanos(schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
