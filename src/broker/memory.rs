@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Broker, Deliver, Error, History, Item, Publication, Receipt};
-use crate::protocol::{Event, GroupName, IdGenerator, IdempotencyKey, Position, Retention, limits};
+use super::{Answer, Broker, Deliver, Error, History, Item, Publication, Receipt, keys::Keys};
+use crate::protocol::{Event, GroupName, IdGenerator, Position, Retention};
 
 /// Bounds of the memory broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ struct Log {
     top: u64,
     kept: VecDeque<Event>,
     retention: Option<Retention>,
-    keys: HashMap<IdempotencyKey, (Receipt, u64)>,
+    keys: Keys,
     attached: usize,
     touched_ms: u64,
 }
@@ -117,7 +117,7 @@ impl Memory {
             return Ok(Receipt { id: event.id, position: Position::NONE, subscribers, duplicate: false });
         }
         let log = self.log(&mut logs, &group, retention, now)?;
-        if let Some((receipt, _)) = key.as_ref().and_then(|key| log.keys.get(key)) {
+        if let Some(receipt) = key.as_ref().and_then(|key| log.keys.get(key)) {
             return Ok(Receipt { duplicate: true, ..*receipt });
         }
         let offset = if retention.is_some() { log.top + 1 } else { 0 };
@@ -131,7 +131,7 @@ impl Memory {
             log.kept.drain(..log.kept.len().saturating_sub(size));
         }
         if let Some(key) = key {
-            log.keys.insert(key, (receipt, now));
+            log.keys.remember(key, receipt, now);
         }
         Ok(receipt)
     }
@@ -154,7 +154,7 @@ impl Memory {
 
 impl Log {
     fn empty() -> Self {
-        Self { epoch: 0, top: 0, kept: VecDeque::new(), retention: None, keys: HashMap::new(), attached: 0, touched_ms: 0 }
+        Self { epoch: 0, top: 0, kept: VecDeque::new(), retention: None, keys: Keys::default(), attached: 0, touched_ms: 0 }
     }
 
     /// Takes on what the policy says now. Whenever history begins, it begins with a new epoch.
@@ -176,10 +176,7 @@ impl Log {
             let gone = self.kept.iter().take_while(|event| event.id.timestamp_ms() < oldest).count();
             self.kept.drain(..gone);
         }
-        if !self.keys.is_empty() {
-            let oldest = now.saturating_sub(u64::try_from(limits::KEY_TTL.as_millis()).unwrap_or(u64::MAX));
-            self.keys.retain(|_, (_, at)| *at >= oldest);
-        }
+        self.keys.expire(now);
     }
 }
 
@@ -238,7 +235,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::{broker::Overflow, protocol::Content};
+    use crate::{
+        broker::Overflow,
+        protocol::{Content, IdempotencyKey},
+    };
 
     #[derive(Default)]
     struct Sink {

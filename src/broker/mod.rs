@@ -4,6 +4,7 @@
 //! which the hub implements. `memory` is the default and the reference, for one node;
 //! `redis` is for many.
 
+mod keys;
 pub mod memory;
 pub mod redis;
 
