@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// Queues an event; `false` if it was dropped, or the connection is lost because of it.
-    pub(super) fn offer(&self, frame: &Bytes, slot: Slot, slow: Slow, limits: &OutboxLimits, metrics: &Metrics, now: Instant) -> bool {
+    pub(super) fn offer(&self, frame: &Bytes, slot: Slot, limits: &OutboxLimits, metrics: &Metrics, now: Instant) -> bool {
         if self.lost.get().is_some() {
             return false;
         }
@@ -81,11 +81,11 @@ impl Link {
         if outbox.push(frame.clone(), slot, limits, now).is_ok() {
             return true;
         }
-        if slow == Slow::DropOldest
-            && let Ok(dropped) = outbox.make_room(frame.len(), limits, now)
-        {
-            metrics.dropped("slow_consumer", dropped);
-            return outbox.push(frame.clone(), slot, limits, now).is_ok();
+        if slot.slow == Slow::DropOldest {
+            metrics.dropped("slow_consumer", outbox.make_room(frame.len(), limits, now));
+            if outbox.push(frame.clone(), slot, limits, now).is_ok() {
+                return true;
+            }
         }
         let lost = outbox.abandon() + 1;
         drop(outbox);

@@ -1,14 +1,20 @@
 //! The bounded queue of encoded frames for one connection.
 //!
 //! Holds only what the wire has not taken yet. It has no policy: [`Outbox::push`] says that there is no room, and its caller decides what that means.
-//! Its invariant: events never take more than the limit in bytes; frames of control (answers, gaps, goodbye) are let in beyond it, because they only come
-//! one for each frame that the peer sent, and a connection whose outbox is not empty is not read from.
+//! Its invariants:
+//!
+//! - Live events never take more than the limit in bytes. Frames of control (answers, what was missed, gaps, goodbye) are let in beyond it, because they
+//!   only come for a frame that the peer sent, and a connection of which more than its bound waits is not read from.
+//! - What was dropped is told where it stood. A gap moves the client's position, so what was queued before the gap has to reach the client before it.
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, io::IoSlice, time::Instant};
 
 use bytes::{Buf as _, Bytes};
 
-use super::OutboxLimits;
+use super::{OutboxLimits, Slow};
 use crate::protocol::{Encoding, Gap, GapReason, ServerFrame};
 
 /// See the [module](self).
@@ -19,16 +25,26 @@ pub struct Outbox {
     bytes: usize,
     /// The wire has taken some of the first frame, but not all.
     started: bool,
-    gaps: Vec<Hole>,
+    /// Holes that have no frame yet.
+    untold: usize,
 }
 
 /// A frame that waits.
 #[derive(Debug)]
 struct Queued {
+    /// Empty only for a hole that has not been about to be written since it last grew.
     frame: Bytes,
-    /// What it is an event of; `None` for control.
-    event: Option<Slot>,
+    what: What,
     since: Instant,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Must not be dropped. It may belong to any group.
+    Control,
+    Event(Slot),
+    /// Boxed because there are few, and every frame that waits would be as large.
+    Hole(Box<Hole>),
 }
 
 /// Where an event belongs, so that a gap can be told if it is dropped.
@@ -40,10 +56,12 @@ pub struct Slot {
     pub epoch: u32,
     /// The event's offset, 0 without history.
     pub offset: u64,
+    /// Whether the group's policy lets it be dropped.
+    pub slow: Slow,
 }
 
-/// Events of one group that were dropped and not told yet.
-#[derive(Debug, Clone, Copy)]
+/// Events of one group that were dropped, in the place of the first of them.
+#[derive(Debug)]
 struct Hole {
     number: u32,
     gap: Gap,
@@ -57,7 +75,7 @@ impl Outbox {
     /// An empty outbox for a connection of this encoding.
     #[must_use]
     pub fn new(encoding: Encoding) -> Self {
-        Self { encoding, queue: VecDeque::new(), bytes: 0, started: false, gaps: Vec::new() }
+        Self { encoding, queue: VecDeque::new(), bytes: 0, started: false, untold: 0 }
     }
 
     /// How frames have to be encoded for this connection.
@@ -81,7 +99,7 @@ impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.gaps.is_empty()
+        self.queue.is_empty()
     }
 
     /// Queues an event.
@@ -89,44 +107,35 @@ impl Outbox {
     /// # Errors
     /// It would take the outbox over its limit in bytes, or the oldest frame has waited too long. The event is not queued.
     pub fn push(&mut self, frame: Bytes, slot: Slot, limits: &OutboxLimits, now: Instant) -> Result<(), Full> {
-        // A single event may be larger than the limit: then it is let in alone.
-        let fits = self.queue.is_empty() || self.bytes + frame.len() <= limits.bytes;
-        if !fits || self.queue.front().is_some_and(|oldest| now.saturating_duration_since(oldest.since) > limits.age) {
+        if !self.fits(frame.len(), limits) || self.oldest().is_some_and(|oldest| oldest.is_overdue(limits, now)) {
             return Err(Full);
         }
-        self.append(frame, Some(slot), now);
+        self.append(frame, What::Event(slot), now);
         Ok(())
     }
 
     /// Queues a frame that is no live event and must not be dropped.
     pub fn push_control(&mut self, frame: Bytes, now: Instant) {
-        self.append(frame, None, now);
+        self.append(frame, What::Control, now);
     }
 
-    /// Drops the oldest events that have not been begun, until `len` more bytes fit and the first one is young enough, and remembers the gaps. Returns how
-    /// many were dropped.
-    ///
-    /// # Errors
-    /// Even without any event there is no room.
-    pub fn make_room(&mut self, len: usize, limits: &OutboxLimits, now: Instant) -> Result<u64, Full> {
+    /// Drops the oldest events that may be dropped and have not been begun, until `len` more bytes fit and the first one is young enough, and leaves holes
+    /// in their place. Returns how many were dropped. There may still be no room: that is for [`Outbox::push`] to say.
+    pub fn make_room(&mut self, len: usize, limits: &OutboxLimits, now: Instant) -> u64 {
         let mut dropped = 0;
         let mut at = usize::from(self.started);
-        while let Some(oldest) = self.queue.get(at) {
-            if self.bytes + len <= limits.bytes && now.saturating_duration_since(oldest.since) <= limits.age {
-                break;
-            }
-            match oldest.event {
-                None => at += 1,
-                Some(slot) => {
-                    self.bytes -= oldest.frame.len();
-                    self.queue.remove(at);
-                    self.note_gap(slot);
+        while let Some(queued) = self.queue.get(at) {
+            match queued.what {
+                What::Hole(_) => at += 1,
+                _ if self.fits(len, limits) && !queued.is_overdue(limits, now) => break,
+                What::Event(slot) if slot.slow == Slow::DropOldest => {
+                    at = self.drop_event(at, slot, now);
                     dropped += 1;
                 }
+                What::Event(_) | What::Control => at += 1,
             }
         }
-        let begun_in_time = self.queue.front().is_none_or(|first| now.saturating_duration_since(first.since) <= limits.age);
-        if begun_in_time && (self.queue.is_empty() || self.bytes + len <= limits.bytes) { Ok(dropped) } else { Err(Full) }
+        dropped
     }
 
     /// Drops everything but a frame that the wire has taken a part of: the connection will only say goodbye. Returns how many events were dropped.
@@ -134,7 +143,7 @@ impl Outbox {
         let started = if self.started { self.queue.pop_front() } else { None };
         let dropped = self.clear();
         if let Some(Queued { frame, since, .. }) = started {
-            self.append(frame, None, since);
+            self.append(frame, What::Control, since);
             self.started = true;
         }
         dropped
@@ -142,30 +151,34 @@ impl Outbox {
 
     /// Drops everything; the connection has ended. Returns how many events were in it.
     pub fn clear(&mut self) -> u64 {
-        let events = self.queue.iter().filter(|queued| queued.event.is_some()).count();
-        (self.queue, self.gaps, self.bytes, self.started) = (VecDeque::new(), Vec::new(), 0, false);
+        let events = self.queue.iter().filter(|queued| matches!(queued.what, What::Event(_))).count();
+        *self = Self::new(self.encoding);
         events as u64
     }
 
     /// Fills `slices` with what is to be written next; returns how many were filled.
     pub fn slices<'a>(&'a mut self, slices: &mut [IoSlice<'a>], now: Instant) -> usize {
-        self.tell_gaps(now);
+        self.tell_holes(slices.len(), now);
         slices.iter_mut().zip(&self.queue).map(|(slice, queued)| *slice = IoSlice::new(&queued.frame)).count()
     }
 
     /// Fills `chunks` with what is to be written next, sharing the bytes; returns how many were filled.
     pub fn chunks(&mut self, chunks: &mut [Bytes], now: Instant) -> usize {
-        self.tell_gaps(now);
+        self.tell_holes(chunks.len(), now);
         chunks.iter_mut().zip(&self.queue).map(|(chunk, queued)| *chunk = queued.frame.clone()).count()
     }
 
-    /// The wire has taken so many bytes.
+    /// The wire has taken so many bytes of what it was given last.
     pub fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(first) = self.queue.front_mut() {
-            if written < first.frame.len() {
-                self.started |= written > 0;
-                first.frame.advance(written);
+            // A hole without a frame has not been given to the wire.
+            if written < first.frame.len() || first.frame.is_empty() {
+                if written > 0 {
+                    self.started = true;
+                    first.settle();
+                    first.frame.advance(written);
+                }
                 return;
             }
             written -= first.frame.len();
@@ -178,123 +191,90 @@ impl Outbox {
         }
     }
 
-    fn append(&mut self, frame: Bytes, event: Option<Slot>, now: Instant) {
+    fn append(&mut self, frame: Bytes, what: What, now: Instant) {
         self.bytes += frame.len();
-        self.queue.push_back(Queued { frame, event, since: now });
+        self.queue.push_back(Queued { frame, what, since: now });
     }
 
-    fn note_gap(&mut self, Slot { number, epoch, offset }: Slot) {
-        match self.gaps.iter_mut().find(|hole| hole.number == number && hole.gap.epoch == epoch) {
-            Some(Hole { gap, .. }) => {
-                gap.to = offset;
-                gap.count = gap.count.map(|count| count + 1);
-            }
-            None => {
-                let gap = Gap { epoch, from: offset, to: offset, count: Some(1), reason: GapReason::Slow };
-                self.gaps.push(Hole { number, gap });
+    /// A single event may be larger than the limit: then it is let in alone.
+    fn fits(&self, len: usize, limits: &OutboxLimits) -> bool {
+        self.bytes == 0 || self.bytes + len <= limits.bytes
+    }
+
+    /// The frame that has waited longest. A hole is only as old as the wire's next turn.
+    fn oldest(&self) -> Option<&Queued> {
+        self.queue.iter().find(|queued| !matches!(queued.what, What::Hole(_)))
+    }
+
+    /// Puts a hole in the place of the event, or makes the hole before it larger. Returns where the next frame is.
+    fn drop_event(&mut self, at: usize, slot: Slot, now: Instant) -> usize {
+        self.bytes -= self.queue[at].frame.len();
+        let Some(before) = self.hole_before(at, slot) else {
+            self.queue[at] = Queued { frame: Bytes::new(), what: What::Hole(Box::new(Hole::of(slot))), since: now };
+            self.untold += 1;
+            return at + 1;
+        };
+        self.queue.remove(at);
+        self.widen(before, slot);
+        at
+    }
+
+    /// The hole that an event at `at` continues: of the same group and epoch, and nothing that may be of that group stands between.
+    fn hole_before(&self, at: usize, slot: Slot) -> Option<usize> {
+        for before in (usize::from(self.started)..at).rev() {
+            match &self.queue[before].what {
+                What::Control => return None,
+                What::Event(other) if other.number == slot.number => return None,
+                What::Hole(hole) if hole.number == slot.number => return (hole.gap.epoch == slot.epoch).then_some(before),
+                What::Event(_) | What::Hole(_) => {}
             }
         }
+        None
     }
 
-    /// Gaps go before all that waits: the events that they stand for were older.
-    fn tell_gaps(&mut self, now: Instant) {
-        for Hole { number, gap } in std::mem::take(&mut self.gaps).into_iter().rev() {
-            let frame = self.encoding.encode(&ServerFrame::Gap { number, gap });
-            self.bytes += frame.len();
-            self.queue.insert(usize::from(self.started), Queued { frame, event: None, since: now });
+    fn widen(&mut self, at: usize, slot: Slot) {
+        let Queued { frame, what: What::Hole(hole), .. } = &mut self.queue[at] else { return };
+        hole.widen(slot);
+        self.untold += usize::from(!frame.is_empty());
+        self.bytes -= std::mem::take(frame).len();
+    }
+
+    /// Makes frames of the holes among the first `most` that wait.
+    fn tell_holes(&mut self, most: usize, now: Instant) {
+        if self.untold == 0 {
+            return;
+        }
+        for queued in self.queue.iter_mut().take(most).filter(|queued| queued.frame.is_empty()) {
+            if let What::Hole(hole) = &queued.what {
+                queued.frame = self.encoding.encode(&ServerFrame::Gap { number: hole.number, gap: hole.gap });
+                queued.since = now;
+                self.bytes += queued.frame.len();
+                self.untold -= 1;
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::protocol::Dialect;
-
-    const LIMITS: OutboxLimits = OutboxLimits { bytes: 100, age: Duration::from_secs(30) };
-
-    fn slot(offset: u64) -> Slot {
-        Slot { number: 1, epoch: 9, offset }
+impl Queued {
+    fn is_overdue(&self, limits: &OutboxLimits, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) > limits.age
     }
 
-    fn frame(len: usize) -> Bytes {
-        vec![b'x'; len].into()
-    }
-
-    fn drain(outbox: &mut Outbox, now: Instant) -> Vec<Bytes> {
-        let mut chunks = vec![Bytes::new(); 100];
-        let filled = outbox.chunks(&mut chunks, now);
-        chunks.truncate(filled);
-        outbox.advance(chunks.iter().map(Bytes::len).sum());
-        chunks
-    }
-
-    #[test]
-    fn both_limits_hold_and_control_passes() {
-        let now = Instant::now();
-        let mut outbox = Outbox::new(Encoding::MsgpackStream);
-        assert_eq!(outbox.push(frame(60), slot(1), &LIMITS, now), Ok(()));
-        assert_eq!(outbox.push(frame(41), slot(2), &LIMITS, now), Err(Full));
-        assert_eq!(outbox.push(frame(40), slot(2), &LIMITS, now), Ok(()));
-        outbox.push_control(frame(50), now);
-        assert_eq!(outbox.bytes(), 150);
-        drain(&mut outbox, now);
-        assert_eq!(outbox.push(frame(1), slot(3), &LIMITS, now), Ok(()));
-        assert_eq!(outbox.push(frame(1), slot(4), &LIMITS, now + Duration::from_secs(31)), Err(Full));
-        outbox.clear();
-        assert_eq!(outbox.push(frame(1000), slot(5), &LIMITS, now), Ok(()));
-    }
-
-    #[test]
-    fn what_is_dropped_is_told_before_what_follows_and_never_inside_a_frame() {
-        let now = Instant::now();
-        let mut outbox = Outbox::new(Encoding::MsgpackStream);
-        for offset in 1..=4 {
-            outbox.push(frame(25), slot(offset), &LIMITS, now).unwrap();
+    /// The wire has taken a part of it: a hole can't grow any more.
+    fn settle(&mut self) {
+        if matches!(self.what, What::Hole(_)) {
+            self.what = What::Control;
         }
-        outbox.advance(5);
-        assert_eq!(outbox.make_room(40, &LIMITS, now), Ok(2));
-        outbox.push(frame(40), slot(5), &LIMITS, now).unwrap();
-        let frames = drain(&mut outbox, now);
-        let gap = Gap { epoch: 9, from: 2, to: 3, count: Some(2), reason: GapReason::Slow };
-        let told = Encoding::stream(Dialect::Msgpack).encode(&ServerFrame::Gap { number: 1, gap });
-        assert_eq!(frames, [frame(20), told, frame(25), frame(40)]);
-        assert!(outbox.is_empty());
+    }
+}
+
+impl Hole {
+    fn of(Slot { number, epoch, offset, .. }: Slot) -> Self {
+        Self { number, gap: Gap { epoch, from: offset, to: offset, count: Some(1), reason: GapReason::Slow } }
     }
 
-    #[test]
-    fn a_started_frame_that_is_too_old_can_only_be_ended() {
-        let now = Instant::now();
-        let mut outbox = Outbox::new(Encoding::MsgpackStream);
-        outbox.push(frame(50), slot(1), &LIMITS, now).unwrap();
-        outbox.advance(1);
-        assert_eq!(outbox.make_room(10, &LIMITS, now + Duration::from_secs(31)), Err(Full));
-    }
-
-    proptest! {
-        /// Bytes are counted right, and events stay within the limit, whatever is pushed and taken.
-        #[test]
-        fn the_count_of_bytes_is_the_sum_of_the_frames(steps in proptest::collection::vec((0..3u8, 1..60usize), 1..80)) {
-            let now = Instant::now();
-            let mut outbox = Outbox::new(Encoding::JsonMessage);
-            let mut control = 0;
-            for (offset, (step, len)) in (1..).zip(steps) {
-                match step {
-                    0 => {
-                        if outbox.push(frame(len), slot(offset), &LIMITS, now).is_err() && outbox.make_room(len, &LIMITS, now).is_ok() {
-                            prop_assert_eq!(outbox.push(frame(len), slot(offset), &LIMITS, now), Ok(()));
-                        }
-                    }
-                    1 => { outbox.push_control(frame(len), now); control += len; }
-                    _ => outbox.advance(len.min(outbox.bytes())),
-                }
-                prop_assert_eq!(outbox.bytes(), outbox.queue.iter().map(|queued| queued.frame.len()).sum::<usize>());
-                prop_assert!(outbox.bytes() <= LIMITS.bytes + control);
-            }
-        }
+    fn widen(&mut self, slot: Slot) {
+        self.gap.to = slot.offset;
+        self.gap.count = self.gap.count.map(|count| count + 1);
     }
 }

@@ -163,7 +163,7 @@ impl Shard {
         if event.offset > 0 && !group.advance(epoch, event) {
             return;
         }
-        let slot = Slot { number, epoch: group.last.epoch, offset: event.offset };
+        let slot = Slot { number, epoch: group.last.epoch, offset: event.offset, slow: group.slow };
         let mut delivered = 0;
         for encoding in Encoding::ALL {
             let seats = &group.members[encoding.index()];
@@ -173,7 +173,7 @@ impl Shard {
             let frame = encoding.encode_event(number, event);
             for seat in seats {
                 let link = &self.connections[seat.connection as usize].link;
-                delivered += u64::from(link.offer(&frame, slot, group.slow, limits, metrics, now));
+                delivered += u64::from(link.offer(&frame, slot, limits, metrics, now));
                 if !link.marked.replace(true) {
                     self.marked.push(seat.connection);
                 }

@@ -315,6 +315,50 @@ fn a_member_that_may_lose_the_oldest_gets_a_gap_and_the_newest() {
 }
 
 #[test]
+fn what_was_queued_before_the_dropped_is_told_before_the_gap() {
+    let world = world();
+    let ann = world.peer();
+    let prepared = world.prepare("a", None, Slow::DropOldest);
+    let number = prepared.number();
+    ann.member.join(prepared);
+    ann.wire.room.set(0);
+    let link = ann.member.link();
+    for n in 0..5 {
+        link.send(&ServerFrame::Pong(n), world.now);
+    }
+    for n in 0..100 {
+        world.publish("a", &n.to_string());
+        world.tick();
+    }
+    ann.wire.room.set(1 << 20);
+    assert!(link.poll_flush(&mut Context::from_waker(std::task::Waker::noop()), &world.hub.metrics, world.now).is_ready());
+    let frames = ann.frames();
+    assert_eq!(frames[..5], (0..5).map(ServerFrame::Pong).collect::<Vec<_>>());
+    assert!(matches!(frames[5], ServerFrame::Gap { number: of, gap } if of == number && gap.from == 1), "{frames:?}");
+}
+
+#[test]
+fn a_group_that_may_lose_events_costs_the_others_none() {
+    let world = world();
+    let ann = world.peer();
+    ann.member.join(world.prepare("strict", None, Slow::Disconnect));
+    ann.member.join(world.prepare("lossy", None, Slow::DropOldest));
+    ann.wire.room.set(0);
+    world.publish("strict", "kept");
+    for n in 0..100 {
+        world.publish("lossy", &n.to_string());
+        world.tick();
+    }
+    let link = ann.member.link();
+    ann.wire.room.set(1 << 20);
+    assert!(link.poll_flush(&mut Context::from_waker(std::task::Waker::noop()), &world.hub.metrics, world.now).is_ready());
+    let frames = ann.frames();
+    let strict = world.prepare("strict", None, Slow::Disconnect).number();
+    assert!(matches!(&frames[0], ServerFrame::Event { number, event } if *number == strict && event.offset == 1), "{frames:?}");
+    assert!(frames[1..].iter().all(|frame| !matches!(frame, ServerFrame::Gap { number, .. } if *number == strict)));
+}
+
+#[test]
 fn a_blocked_member_is_written_to_by_its_own_task() {
     let world = world();
     let ann = world.peer();
