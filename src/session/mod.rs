@@ -89,6 +89,8 @@ pub struct Join {
     pub since: Option<Position>,
     /// Where the answer and what was missed go.
     pub lane: Lane,
+    /// The session did not follow the group before, and does not if this fails.
+    pub first: bool,
 }
 
 /// What became of a [`Join`].
@@ -187,6 +189,7 @@ enum State {
 struct Open {
     user: Option<UserId>,
     expires: Option<Instant>,
+    /// What the client has asked for, and so counts towards its limit.
     groups: HashSet<GroupName>,
     refreshing: Option<u32>,
 }
@@ -311,7 +314,7 @@ impl Session {
         let personal = user.as_ref().map(GroupName::personal);
         self.state = State::Open(Open { user, expires: valid.map(|valid| now + valid), ..Open::default() });
         if let Some(group) = personal {
-            self.outputs.push_back(Output::Join(Join { request: 0, group, since: None, lane: Lane::Main }));
+            self.outputs.push_back(Output::Join(Join { request: 0, group, since: None, lane: Lane::Main, first: true }));
         }
     }
 
@@ -327,8 +330,8 @@ impl Session {
         if !open.groups.contains(&group) && open.groups.len() >= self.config.max_groups {
             return self.fail(lane, request, Failure { code: Code::TooManyGroups, retry_after: None });
         }
-        open.groups.insert(group.clone());
-        self.outputs.push_back(Output::Join(Join { request, group, since, lane }));
+        let first = open.groups.insert(group.clone());
+        self.outputs.push_back(Output::Join(Join { request, group, since, lane, first }));
     }
 
     fn joined(&mut self, join: Join, result: Result<Joined, Failure>) {
@@ -340,7 +343,9 @@ impl Session {
                 self.outputs.push_back(Output::Send(join.lane, frame));
             }
             Err(failure) => {
-                open.groups.remove(&join.group);
+                if join.first {
+                    open.groups.remove(&join.group);
+                }
                 self.fail(join.lane, join.request, failure);
             }
         }
@@ -377,9 +382,9 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         match GroupName::parse(group) {
             Ok(name) => {
-                if open.groups.remove(&name) {
-                    self.outputs.push_back(Output::Leave(name));
-                }
+                open.groups.remove(&name);
+                // Also of what is not in that list: the personal group. Leaving what is not followed changes nothing.
+                self.outputs.push_back(Output::Leave(name));
                 self.send(ServerFrame::Unsubscribed { request, group: group.to_owned(), code: None });
             }
             Err(error) => self.refuse(Lane::Main, request, Code::BadGroupName, &error),

@@ -66,7 +66,16 @@ fn subscribe(request: u32, group: &str) -> ClientFrame {
 }
 
 fn join(request: u32, group: &str) -> Join {
-    Join { request, group: GroupName::parse(group).unwrap(), since: None, lane: Lane::Main }
+    Join { request, group: GroupName::parse(group).unwrap(), since: None, lane: Lane::Main, first: true }
+}
+
+fn unsubscribe(request: u32, group: &str) -> ClientFrame {
+    ClientFrame::Unsubscribe { request, group: group.into() }
+}
+
+fn left(request: u32, group: &str) -> [Output; 2] {
+    let unsubscribed = ServerFrame::Unsubscribed { request, group: group.into(), code: None };
+    [Output::Leave(GroupName::parse(group).unwrap()), Output::Send(Lane::Main, unsubscribed)]
 }
 
 fn closes(code: Code) -> Vec<Output> {
@@ -126,13 +135,11 @@ fn silence_is_pinged_and_then_closed() {
 fn subscribing_is_idempotent_and_bounded() {
     let mut talk = Talk::open(None);
     assert_eq!(talk.says(subscribe(1, "a")), [Output::Join(join(1, "a"))]);
-    assert_eq!(talk.says(subscribe(2, "a")), [Output::Join(join(2, "a"))]);
+    assert_eq!(talk.says(subscribe(2, "a")), [Output::Join(Join { first: false, ..join(2, "a") })]);
     assert_eq!(talk.says(subscribe(3, "b")), [Output::Join(join(3, "b"))]);
     assert_eq!(talk.says(subscribe(4, "c")), error(4, Code::TooManyGroups));
-    let unsubscribed = |request| Output::Send(Lane::Main, ServerFrame::Unsubscribed { request, group: "a".into(), code: None });
-    let unsubscribe = |request| ClientFrame::Unsubscribe { request, group: "a".into() };
-    assert_eq!(talk.says(unsubscribe(5)), [Output::Leave(GroupName::parse("a").unwrap()), unsubscribed(5)]);
-    assert_eq!(talk.says(unsubscribe(6)), [unsubscribed(6)]);
+    assert_eq!(talk.says(unsubscribe(5, "a")), left(5, "a"));
+    assert_eq!(talk.says(unsubscribe(6, "a")), left(6, "a"));
     assert_eq!(talk.says(subscribe(7, "c")), [Output::Join(join(7, "c"))]);
 }
 
@@ -146,6 +153,26 @@ fn a_failed_join_is_told_and_forgotten() {
     let sentence = Code::Unavailable.sentence().to_owned();
     assert_eq!(outputs, [Output::Send(Lane::Main, ServerFrame::Error { request: 2, code: 4400, sentence, retry_ms: Some(1000) })]);
     assert_eq!(talk.says(subscribe(3, "c")), [Output::Join(join(3, "c"))]);
+}
+
+#[test]
+fn what_was_followed_before_a_join_failed_is_followed_still() {
+    let mut talk = Talk::open(None);
+    talk.says(subscribe(1, "a"));
+    let joined = Joined { number: 1, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
+    talk.gets(Input::Joined(join(1, "a"), Ok(joined)));
+    let again = subscribe(2, "a");
+    let Some(Output::Join(wish)) = talk.says(again).pop() else { panic!("a join is wanted") };
+    talk.gets(Input::Joined(wish, Err(Failure { code: Code::Unavailable, retry_after: None })));
+    talk.says(subscribe(3, "b"));
+    assert_eq!(talk.says(subscribe(4, "c")), error(4, Code::TooManyGroups));
+    assert_eq!(talk.says(unsubscribe(5, "a")), left(5, "a"));
+    assert_eq!(talk.says(subscribe(6, "c")), [Output::Join(join(6, "c"))]);
+}
+
+#[test]
+fn the_personal_group_can_be_left() {
+    assert_eq!(Talk::open(Some("john")).says(unsubscribe(1, "user.john")), left(1, "user.john"));
 }
 
 #[test]
