@@ -69,8 +69,8 @@ codes! {
     Internal = 4003 "internal" "the server failed; it has been logged there",
     /// No complete hello came in time.
     HelloTimeout = 4004 "hello_timeout" "no complete hello came in time",
-    /// The server takes no more connections at the moment.
-    Overloaded = 4005 "overloaded" "the server takes no more connections at the moment",
+    /// The server takes no more connections at the moment, or can't join the user's personal group.
+    Overloaded = 4005 "overloaded" "the server can't take this connection at the moment; connect again after the delay",
     /// Anonymous sessions are not allowed here.
     TokenRequired = 4100 "token_required" "a token is needed here; anonymous sessions are not allowed",
     /// The token can't be accepted.

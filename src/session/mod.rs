@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// When a client may come back whose user's personal group could not be joined, if the broker does not tell.
+const PERSONAL_RETRY: Duration = Duration::from_secs(1);
+
 /// What every session of a server has in common.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -342,6 +345,8 @@ impl Session {
                 let frame = ServerFrame::Subscribed { request: join.request, number, group, position, recovery, missed };
                 self.outputs.push_back(Output::Send(join.lane, frame));
             }
+            // No request of the client waits for an answer: it would go on without what its user is told, and never know.
+            Err(failure) if join.request == 0 => self.close_after(Code::Overloaded, failure.retry_after.unwrap_or(PERSONAL_RETRY)),
             Err(failure) => {
                 if join.first {
                     open.groups.remove(&join.group);

@@ -176,6 +176,17 @@ fn the_personal_group_can_be_left() {
 }
 
 #[test]
+fn a_user_whose_own_group_can_not_be_joined_is_sent_away_to_come_back() {
+    let after = |retry_after| {
+        let failed = Err(Failure { code: Code::Unavailable, retry_after });
+        Talk::open(Some("john")).gets(Input::Joined(join(0, "user.john"), failed))
+    };
+    let closes = |seconds| [Output::Close { code: Code::Overloaded, delay: Duration::from_secs(seconds) }];
+    assert_eq!(after(Some(Duration::from_secs(3))), closes(3));
+    assert_eq!(after(None), closes(1));
+}
+
+#[test]
 fn bad_names_and_policies_are_told_in_a_sentence() {
     let mut talk = Talk::open(None);
     let sentence = "group name contains ' ' at character 2; allowed are A-Z a-z 0-9 _ - .".to_owned();
@@ -282,6 +293,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => Just(Input::Alive),
         3 => identity.prop_map(|identity| Input::Authenticated(Ok(identity))),
         1 => Just(Input::Joined(join(1, "a"), Ok(joined))),
+        1 => (0..2u32).prop_map(|request| Input::Joined(join(request, "a"), Err(Failure { code: Code::Unavailable, retry_after: None }))),
         1 => Just(Input::Published(1, Err(Failure { code: Code::Unavailable, retry_after: None }))),
         4 => Just(Input::Timeout),
     ]
