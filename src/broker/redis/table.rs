@@ -9,7 +9,7 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -78,8 +78,10 @@ pub(super) struct Table {
     pub(super) deliveries: VecDeque<(GroupName, Item)>,
     /// Groups that nobody follows, since when.
     idle: VecDeque<(Instant, GroupName, u64)>,
-    /// All groups, in the order in which they are checked.
-    round: VecDeque<(GroupName, u64)>,
+    /// All groups, each once, by the turn in which it is checked next.
+    round: BTreeMap<u64, GroupName>,
+    /// The last turn that was given.
+    turn: u64,
     /// Reads that failed and are due again.
     failed: Vec<Read>,
     /// Reads that found something missing, so far.
@@ -89,6 +91,8 @@ pub(super) struct Table {
 struct Followed {
     name: GroupName,
     serial: u64,
+    /// Where it stands in [`Table::round`].
+    turn: u64,
     retention: Option<Retention>,
     /// Workers that have members.
     attached: usize,
@@ -134,7 +138,8 @@ impl Table {
             reads: VecDeque::new(),
             deliveries: VecDeque::new(),
             idle: VecDeque::new(),
-            round: VecDeque::new(),
+            round: BTreeMap::new(),
+            turn: 0,
             failed: Vec::new(),
             repairs: 0,
         }
@@ -152,8 +157,9 @@ impl Table {
                 return refuse(answer);
             }
             self.serial += 1;
-            self.groups.insert(group.clone(), Followed::new(group.clone(), self.serial, retention));
-            self.round.push_back((group.clone(), self.serial));
+            self.turn += 1;
+            self.groups.insert(group.clone(), Followed::new(group.clone(), self.serial, self.turn, retention));
+            self.round.insert(self.turn, group.clone());
             self.names.push_back(Name::Subscribe(group.clone()));
         }
         let Some(followed) = self.groups.get_mut(&group) else { return };
@@ -335,10 +341,16 @@ impl Table {
                 // Confirmations are counted by names, so one must not be awaited twice.
                 Some(State::Subscribing | State::Placing) => self.idle.push_back((since + self.linger, group, serial)),
                 Some(State::Unplaced | State::Following | State::Interrupted) => {
-                    self.groups.remove(&group);
+                    self.remove(&group);
                     self.names.push_back(Name::Unsubscribe(group));
                 }
             }
+        }
+    }
+
+    fn remove(&mut self, group: &GroupName) {
+        if let Some(followed) = self.groups.remove(group) {
+            self.round.remove(&followed.turn);
         }
     }
 
@@ -346,12 +358,14 @@ impl Table {
     pub(super) fn checks(&mut self, most: usize) -> Vec<Read> {
         let mut reads = Vec::new();
         for _ in 0..most.min(self.round.len()) {
-            let Some((group, serial)) = self.round.pop_front() else { break };
-            let Some(followed) = self.groups.get(&group).filter(|followed| followed.serial == serial) else { continue };
+            let Some((_, group)) = self.round.pop_first() else { break };
+            let Some(followed) = self.groups.get_mut(&group) else { continue };
+            self.turn += 1;
+            followed.turn = self.turn;
+            self.round.insert(self.turn, group);
             if followed.state == State::Following && followed.retention.is_some() && !followed.reading {
                 reads.push(followed.read(Why::Check));
             }
-            self.round.push_back((group, serial));
         }
         reads
     }
@@ -363,6 +377,8 @@ impl Table {
             followed.waiting.drain(..).for_each(refuse);
             if followed.is_placed() {
                 followed.state = State::Interrupted;
+            } else {
+                self.round.remove(&followed.turn);
             }
             followed.is_placed()
         });
@@ -380,10 +396,11 @@ fn refuse(answer: Answer) {
 }
 
 impl Followed {
-    fn new(name: GroupName, serial: u64, retention: Option<Retention>) -> Self {
+    fn new(name: GroupName, serial: u64, turn: u64, retention: Option<Retention>) -> Self {
         Self {
             name,
             serial,
+            turn,
             retention,
             attached: 0,
             waiting: Vec::new(),

@@ -240,3 +240,38 @@ fn a_group_that_nobody_follows_lingers_and_then_goes() {
     assert_eq!((world.table.names.pop_front(), world.table.len()), (Some(Name::Unsubscribe(name())), 0));
     assert!(world.table.checks(5).is_empty());
 }
+
+/// Follows the group until it is at its place, from the beginning of epoch 1.
+fn follow(table: &mut Table, group: &GroupName) {
+    let (answer, mut outcome) = oneshot::channel();
+    table.attach(group.clone(), KEPT, answer, true);
+    table.subscribed(group.as_str());
+    let read = table.reads.pop_front().expect("the place is asked for");
+    table.read(&read, page(1, 0, 0, []));
+    assert_eq!(outcome.try_recv().unwrap(), Ok(position(1, 0)));
+}
+
+#[test]
+fn groups_that_come_and_go_neither_fill_the_round_nor_take_the_turn_of_others() {
+    let World { mut table, mut now } = World::new();
+    let named = |name: &str| GroupName::parse(name).unwrap();
+    let checked = |table: &mut Table, most| table.checks(most).into_iter().map(|read| read.group).collect::<Vec<_>>();
+    for passing in ["p", "q", "p", "p"] {
+        follow(&mut table, &named(passing));
+        table.detach(&named(passing), now);
+        now += LINGER;
+        table.tick(now);
+    }
+    for staying in ["p", "x", "y"] {
+        follow(&mut table, &named(staying));
+    }
+    assert_eq!((table.len(), table.round.len()), (3, 3));
+    assert_eq!(checked(&mut table, 2), [named("p"), named("x")]);
+    assert_eq!(checked(&mut table, 9), [named("y"), named("p"), named("x")]);
+    // Of what has no place yet nothing is left without a link.
+    let (answer, _outcome) = oneshot::channel();
+    table.attach(named("z"), KEPT, answer, true);
+    assert_eq!(table.round.len(), 4);
+    table.unlink();
+    assert_eq!((table.len(), table.round.len()), (3, 3));
+}
