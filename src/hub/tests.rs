@@ -271,7 +271,7 @@ fn a_member_that_can_not_even_be_told_of_gaps_is_ended() {
         world.give("a", Item::Gap(Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker }));
         assert!(world.hub.metrics.outbox_bytes.get() <= 200);
     }
-    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Code::SlowConsumer));
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Some(Code::SlowConsumer)));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_member_that_does_not_read_is_ended_and_the_others_see_nothing() {
         world.publish("a", &n.to_string());
         world.tick();
     }
-    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Code::SlowConsumer));
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Some(Code::SlowConsumer)));
     assert_eq!(bob.offsets().len(), 20);
     // What is left is the rest of the one frame that had been begun.
     assert!(ann.member.link().waiting() < 30);
