@@ -14,7 +14,7 @@ const NATS: Server = Server {
     needs: "{peers}/bin/nats-server",
     command: &["{peers}/bin/nats-server", "-c", "{home}/nats.conf"],
     config: Some("nats.conf"),
-    load: &["--url", "http://127.0.0.1:{port}", "--profile", "nats", "--publish", "client"],
+    load: &["--url", "http://127.0.0.1:{port}", "--profile", "nats", "--publish-by", "client"],
     ..OTHER
 };
 
@@ -33,7 +33,7 @@ const UWEBSOCKETS: Server = Server {
     command: &["{peers}/python/bin/python", "{files}/uwebsockets.py", "{port}"],
     #[rustfmt::skip]
     load: &[
-        "--url", "http://127.0.0.1:{port}", "--profile", "plain", "--publish", "client",
+        "--url", "http://127.0.0.1:{port}", "--profile", "plain", "--publish-by", "client",
         "--set", "open=follow {group}", "--set", "ready=followed", "--set", "publish=publish {group} {payload}",
     ],
     ..OTHER
@@ -44,7 +44,7 @@ const SOCKETIO: Server = Server {
     needs: "{peers}/node/node_modules/socket.io",
     command: &["node", "{files}/socketio.js", "{port}"],
     environment: &[("NODE_PATH", "{peers}/node/node_modules"), ("NODE_ENV", "production")],
-    load: &["--url", "http://127.0.0.1:{port}", "--profile", "socketio", "--publish", "client"],
+    load: &["--url", "http://127.0.0.1:{port}", "--profile", "socketio", "--publish-by", "client"],
     ..OTHER
 };
 
@@ -102,7 +102,7 @@ const PYTHON_PATH: (&str, &str) = ("PYTHONPATH", "{files}");
 
 #[rustfmt::skip]
 const CHANNELS: &[&str] = &[
-    "--url", "http://127.0.0.1:{port}", "--profile", "plain", "--publish", "client",
+    "--url", "http://127.0.0.1:{port}", "--profile", "plain", "--publish-by", "client",
     "--set", "path=/ws/{group}/", "--set", r#"publish={"message":"{payload}"}"#,
 ];
 
