@@ -20,7 +20,11 @@ pub enum Trust {
 }
 
 impl Trust {
-    pub(super) fn client_config(&self, alpn: &[u8]) -> Result<ClientConfig, rustls::Error> {
+    /// The TLS side of it, for one application protocol.
+    ///
+    /// # Errors
+    /// The provider of cryptography does not know the usual versions of TLS.
+    pub fn client_config(&self, alpn: &[u8]) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let mut config = match self {

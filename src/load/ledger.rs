@@ -1,56 +1,124 @@
-//! What one connection has got of one stream: lost, duplicated, reordered.
+//! What one connection has got of one stream: lost, duplicated, reordered, recovered.
 
 use std::ops::Range;
 
-/// Accounts for the numbers 1, 2, 3 … of a stream.
+/// Accounts for the numbers 1, 2, 3 … of a stream, while the connection follows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// The highest number that came.
     highest: u64,
-    /// What was passed over, in order.
+    /// Up to here nothing is due: it was published before the connection followed. What comes all the same is welcome.
+    floor: u64,
+    /// Up to here it was published while the connection was away to come back for it.
+    caught_up_at: u64,
+    /// The connection has left; what is published meanwhile is not due.
+    away: bool,
+    /// What was passed over although it was due, in order.
     missing: Vec<Range<u64>>,
+    /// What was passed over and was not due, in order.
+    spared: Vec<Range<u64>>,
     /// How many different numbers came.
     pub received: u64,
     /// How often a number came that had come before.
     pub duplicated: u64,
     /// How often a number came after a higher one, for the first time.
     pub reordered: u64,
+    /// How many came that were published while the connection was away.
+    pub recovered: u64,
+}
+
+/// What an arrival was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The first of this number, in its place.
+    Next {
+        /// How many that were due it passed over.
+        passed: u64,
+        /// Whether this one was due.
+        due: bool,
+    },
+    /// The first of this number, after a higher one.
+    Late {
+        /// Whether this one was due.
+        due: bool,
+    },
+    /// Not the first of this number.
+    Again,
 }
 
 impl Ledger {
-    /// Enters an arrival; whether it is the first of this number.
-    pub fn arrived(&mut self, number: u64) -> bool {
-        let first = if number > self.highest {
-            if number > self.highest + 1 {
-                self.missing.push(self.highest + 1..number);
-            }
-            self.highest = number;
-            true
+    /// The connection follows from now on; so many have been published.
+    pub fn follow(&mut self, published: u64) {
+        self.floor = published;
+        self.away = false;
+    }
+
+    /// The connection is back, and has asked for what was published meanwhile.
+    pub fn resume(&mut self, published: u64) {
+        self.caught_up_at = published;
+    }
+
+    /// The connection leaves and does not ask for what comes; returns how many of the published ones are no longer due.
+    pub fn leave(&mut self, published: u64) -> u64 {
+        let given_up = self.under_way(published);
+        self.away = true;
+        given_up
+    }
+
+    /// How many are due after the last that came.
+    fn under_way(&self, published: u64) -> u64 {
+        if self.away { 0 } else { published.saturating_sub(self.highest.max(self.floor)) }
+    }
+
+    /// Enters an arrival.
+    pub fn arrived(&mut self, number: u64) -> Arrival {
+        let arrival = if number > self.highest { self.next(number) } else { self.late(number) };
+        if arrival == Arrival::Again {
+            self.duplicated += 1;
         } else {
-            let late = self.fill(number);
-            self.reordered += u64::from(late);
-            late
-        };
-        self.received += u64::from(first);
-        self.duplicated += u64::from(!first);
-        first
+            self.received += 1;
+            self.recovered += u64::from(number <= self.caught_up_at);
+        }
+        arrival
     }
 
-    /// Takes a number out of what is missing; `false` if it wasn't.
-    fn fill(&mut self, number: u64) -> bool {
-        let at = self.missing.partition_point(|range| range.end <= number);
-        let Some(range) = self.missing.get(at).filter(|range| range.contains(&number)).cloned() else { return false };
-        let rest = [range.start..number, number + 1..range.end].into_iter().filter(|part| !part.is_empty());
-        self.missing.splice(at..=at, rest);
-        true
+    fn next(&mut self, number: u64) -> Arrival {
+        let due = number > self.floor;
+        let first_due = (self.highest.max(self.floor) + 1).min(number);
+        if self.highest + 1 < first_due {
+            self.spared.push(self.highest + 1..first_due);
+        }
+        if first_due < number {
+            self.missing.push(first_due..number);
+        }
+        self.highest = number;
+        Arrival::Next { passed: number - first_due, due }
     }
 
-    /// How many of the first `published` numbers did not come.
+    fn late(&mut self, number: u64) -> Arrival {
+        let due = fill(&mut self.missing, number);
+        if !due && !fill(&mut self.spared, number) {
+            return Arrival::Again;
+        }
+        self.reordered += 1;
+        Arrival::Late { due }
+    }
+
+    /// How many of the first `published` numbers were due and did not come.
     #[must_use]
     pub fn lost(&self, published: u64) -> u64 {
         let passed: u64 = self.missing.iter().map(|range| range.end.min(published + 1).saturating_sub(range.start)).sum();
-        passed + published.saturating_sub(self.highest)
+        passed + self.under_way(published)
     }
+}
+
+/// Takes a number out of a list of ranges; `false` if it isn't there.
+fn fill(ranges: &mut Vec<Range<u64>>, number: u64) -> bool {
+    let at = ranges.partition_point(|range| range.end <= number);
+    let Some(range) = ranges.get(at).filter(|range| range.contains(&number)).cloned() else { return false };
+    let rest = [range.start..number, number + 1..range.end].into_iter().filter(|part| !part.is_empty());
+    ranges.splice(at..=at, rest);
+    true
 }
 
 #[cfg(test)]
@@ -63,20 +131,49 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counts_agree_with_counting_the_slow_way(numbers in prop::collection::vec(1..40u64, 0..100), more in 0..5u64) {
+        fn counts_agree_with_counting_the_slow_way(
+            floor in 0..10u64, numbers in prop::collection::vec(1..40u64, 0..100), more in 0..5u64,
+        ) {
             let mut ledger = Ledger::default();
+            ledger.follow(floor);
             let (mut seen, mut highest, mut duplicated, mut reordered) = (HashSet::new(), 0, 0, 0);
             for number in numbers {
                 let first = seen.insert(number);
-                prop_assert_eq!(ledger.arrived(number), first);
+                prop_assert_eq!(ledger.arrived(number) != Arrival::Again, first);
                 duplicated += u64::from(!first);
                 reordered += u64::from(first && number < highest);
                 highest = highest.max(number);
             }
-            let published = highest + more;
+            let published = highest.max(floor) + more;
+            let lost = (floor + 1..=published).filter(|number| !seen.contains(number)).count() as u64;
             let received = seen.len() as u64;
             prop_assert_eq!((ledger.received, ledger.duplicated, ledger.reordered), (received, duplicated, reordered));
-            prop_assert_eq!(ledger.lost(published), published - received);
+            prop_assert_eq!(ledger.lost(published), lost);
         }
+    }
+
+    #[test]
+    fn what_is_published_while_somebody_is_gone_is_not_due_unless_they_asked() {
+        let mut ledger = Ledger::default();
+        ledger.follow(0);
+        ledger.arrived(1);
+        assert_eq!(ledger.leave(3), 2);
+        assert_eq!(ledger.lost(5), 0);
+        ledger.follow(5);
+        assert_eq!(ledger.arrived(7), Arrival::Next { passed: 1, due: true });
+        assert_eq!(ledger.arrived(5), Arrival::Late { due: false });
+        assert_eq!(ledger.lost(8), 2);
+    }
+
+    #[test]
+    fn what_comes_after_coming_back_is_recovered() {
+        let mut ledger = Ledger::default();
+        ledger.follow(0);
+        ledger.arrived(1);
+        ledger.resume(3);
+        for number in 2..=4 {
+            ledger.arrived(number);
+        }
+        assert_eq!((ledger.recovered, ledger.lost(4)), (2, 0));
     }
 }

@@ -5,7 +5,8 @@
 
 use memchr::memmem::Finder;
 
-const HEAD: &[u8] = b"~FF:";
+/// What every mark begins with.
+pub(super) const HEAD: &[u8] = b"~FF:";
 
 /// Length of a mark in bytes; no payload can be shorter.
 pub const MARKER_BYTES: usize = HEAD.len() + 4 + 6 + 10 + 11;

@@ -9,10 +9,7 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::{
-    ledger::Ledger,
-    marker::{Marker, Scanner},
-};
+use super::marker::Scanner;
 
 /// Longest latency that is told apart, in µs: 10 minutes.
 const LONGEST_US: u64 = 600_000_000;
@@ -24,13 +21,29 @@ pub(super) struct Tally {
     pub origin: Instant,
     /// The run's own number, in every mark.
     pub run: u16,
+    /// Messages published, by stream: of each group one for each publisher.
+    pub published: RefCell<Vec<u64>>,
+    /// How many publishers each group has.
+    pub publishers: u32,
+    /// Connections that follow, by group.
+    pub followers: RefCell<Vec<u64>>,
+    /// Deliveries that should come, to those who follow.
+    pub due: Cell<u64>,
     /// Deliveries, each event once for each connection.
     pub delivered: Cell<u64>,
+    /// Deliveries that were passed over and have not come since.
+    pub passed: Cell<u64>,
     /// Marks of this run in groups that the connection does not follow.
     pub strayed: Cell<u64>,
+    /// Times that a server said that something will not come.
+    pub gaps: Cell<u64>,
+    /// Bytes of messages, without what is under them.
+    pub bytes: Cell<u64>,
     /// From when a message was due until it was received, in µs.
-    pub latency: RefCell<Histogram<u64>>,
-    scanner: Scanner,
+    latency: RefCell<Histogram<u64>>,
+    /// The same since the last sample.
+    pub recent: RefCell<Histogram<u64>>,
+    pub scanner: Scanner,
     /// Rings when `delivered` reaches it.
     wake_at: Cell<u64>,
     bell: Notify,
@@ -45,16 +58,30 @@ pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, 3).expect("constant bounds that are allowed")
 }
 
+/// Adds to a counter.
+pub(super) fn add(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}
+
 impl Tally {
     /// Begins.
     #[must_use]
-    pub(super) fn new(origin: Instant, run: u16) -> Rc<Self> {
+    pub(super) fn new(origin: Instant, run: u16, groups: usize, publishers: u32) -> Rc<Self> {
+        let zero = || Cell::new(0);
         Rc::new(Self {
             origin,
             run,
-            delivered: Cell::new(0),
-            strayed: Cell::new(0),
+            published: RefCell::new(vec![0; groups * publishers as usize]),
+            publishers,
+            followers: RefCell::new(vec![0; groups]),
+            due: zero(),
+            delivered: zero(),
+            passed: zero(),
+            strayed: zero(),
+            gaps: zero(),
+            bytes: zero(),
             latency: RefCell::new(histogram()),
+            recent: RefCell::new(histogram()),
             scanner: Scanner::default(),
             wake_at: Cell::new(u64::MAX),
             bell: Notify::new(),
@@ -67,62 +94,60 @@ impl Tally {
         u64::try_from(now.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Waits until so many deliveries have come; `false` when none has come for `patience`.
-    pub(super) async fn reach(&self, deliveries: u64, patience: Duration) -> bool {
-        self.wake_at.set(deliveries);
+    /// Enters a message that is about to be published; returns its number.
+    pub(super) fn publish(&self, stream: usize) -> u64 {
+        add(&self.due, self.followers.borrow()[stream / self.publishers as usize]);
+        let mut published = self.published.borrow_mut();
+        published[stream] += 1;
+        published[stream]
+    }
+
+    /// Deliveries that are under way.
+    pub(super) fn under_way(&self) -> u64 {
+        self.due.get().saturating_sub(self.delivered.get())
+    }
+
+    /// Takes back deliveries that will not come any more, and lets who waits look again.
+    pub(super) fn give_up(&self, deliveries: u64) {
+        self.due.set(self.due.get().saturating_sub(deliveries));
+        self.bell.notify_one();
+    }
+
+    /// Enters a delivery.
+    pub(super) fn deliver(&self, latency_us: u64) {
+        self.recent.borrow_mut().saturating_record(latency_us);
+        add(&self.delivered, 1);
+        if self.delivered.get() == self.wake_at.get() {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Waits until at most so many deliveries are under way; `false` when none has come for `patience`.
+    pub(super) async fn settle(&self, under_way: u64, patience: Duration) -> bool {
         loop {
             let before = self.delivered.get();
-            if before >= deliveries {
+            if self.under_way() <= under_way {
                 return true;
             }
+            self.wake_at.set(self.due.get().saturating_sub(under_way));
             let rung = tokio::time::timeout(patience, self.bell.notified()).await.is_ok();
             if !rung && self.delivered.get() == before {
                 return false;
             }
         }
     }
-}
 
-/// One connection's view of its stream.
-#[derive(Debug)]
-pub(super) struct Member {
-    tally: Rc<Tally>,
-    stream: u32,
-    /// What it has got.
-    pub ledger: RefCell<Ledger>,
-}
-
-impl Member {
-    /// A connection that follows one stream.
-    #[must_use]
-    pub(super) fn new(tally: Rc<Tally>, stream: u32) -> Self {
-        Self { tally, stream, ledger: RefCell::default() }
+    /// Ends a sample: gives what was recorded since the last one, and adds it to the whole.
+    pub(super) fn sample(&self) -> Histogram<u64> {
+        let recent = std::mem::replace(&mut *self.recent.borrow_mut(), histogram());
+        // Both have the same bounds.
+        let _ = self.latency.borrow_mut().add(&recent);
+        recent
     }
 
-    /// The stream.
-    #[must_use]
-    pub(super) fn stream(&self) -> u32 {
-        self.stream
-    }
-
-    /// Counts the marks in what was received at `now`.
-    pub(super) fn take(&self, bytes: &[u8], now: Instant) {
-        let tally = &self.tally;
-        for marker in tally.scanner.marks(bytes).filter(|marker| marker.run == tally.run) {
-            self.mark(marker, now);
-        }
-    }
-
-    fn mark(&self, marker: Marker, now: Instant) {
-        let tally = &self.tally;
-        if marker.stream != self.stream {
-            tally.strayed.set(tally.strayed.get() + 1);
-        } else if self.ledger.borrow_mut().arrived(marker.number) {
-            tally.latency.borrow_mut().saturating_record(tally.micros(now).saturating_sub(marker.due_us));
-            tally.delivered.set(tally.delivered.get() + 1);
-            if tally.delivered.get() == tally.wake_at.get() {
-                tally.bell.notify_one();
-            }
-        }
+    /// Latency of the whole run up to now.
+    pub(super) fn latency(&self) -> Histogram<u64> {
+        self.sample();
+        self.latency.borrow().clone()
     }
 }

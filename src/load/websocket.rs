@@ -1,4 +1,4 @@
-//! A WebSocket subscriber that costs little: one buffer for all connections, frames walked over where they lie.
+//! A WebSocket, or bare bytes, that cost little to receive: one buffer for all connections, frames walked over where they lie.
 
 use std::{
     cell::RefCell,
@@ -6,19 +6,27 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
-use crate::client::{Error, Io, Target, open_stream};
+use super::{
+    Failure,
+    profile::{Framing, Message},
+};
+use crate::client::Io;
 
 /// Read at once. All connections of a thread share the buffer, so it may be large.
 const SCRATCH: usize = 64 * 1024;
 
 /// Longest answer to the upgrade, in bytes.
 const HEAD: usize = 8 * 1024;
+
+/// How long a connection may take to say goodbye.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The shared buffer.
 pub(super) type Scratch = Rc<RefCell<Vec<u8>>>;
@@ -31,21 +39,25 @@ pub(super) fn scratch() -> Scratch {
 
 /// What frames a server sent, and what it wants to be answered.
 #[derive(Debug, PartialEq, Eq)]
-enum Frame<'a> {
+pub(super) enum Frame<'a> {
     Data(&'a [u8]),
     Ping(&'a [u8]),
     Close(&'a [u8]),
     Pong,
 }
 
-/// An open WebSocket.
+/// An open connection over TCP.
 pub(super) struct Socket {
     io: Box<dyn Io>,
     scratch: Scratch,
+    /// Whether messages come in frames.
+    framed: bool,
     /// The part of a frame whose end has not come yet.
     carry: Vec<u8>,
-    /// Answers that have to be written.
-    answers: Vec<u8>,
+    /// What is carried came with the answer to the upgrade and was not looked at yet.
+    unread: bool,
+    /// What has to be written.
+    waiting: Vec<u8>,
 }
 
 impl std::fmt::Debug for Socket {
@@ -54,55 +66,96 @@ impl std::fmt::Debug for Socket {
     }
 }
 
+/// What an upgrade asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upgrade<'a> {
+    pub host: &'a str,
+    pub path: &'a str,
+    pub origin: Option<&'a str>,
+}
+
 impl Socket {
-    /// Connects and upgrades (RFC 6455, section 4.1), asking for a subprotocol if there is one.
+    /// Upgrades if the framing says so (RFC 6455, section 4.1).
     ///
     /// # Errors
-    /// The server can't be reached, or answers anything but 101.
-    pub(super) async fn connect(target: &Target, subprotocol: Option<&str>, scratch: Scratch) -> Result<Self, Error> {
-        let failed = |reason: String| Error::Connect { url: target.url.clone(), reason };
-        let mut io = open_stream(target).await?;
+    /// The server answers anything but 101.
+    pub(super) async fn open(io: Box<dyn Io>, framing: Framing, upgrade: Upgrade<'_>, scratch: Scratch) -> Result<Self, Failure> {
+        let mut socket = Self { io, scratch, framed: false, carry: Vec::new(), unread: false, waiting: Vec::new() };
+        if let Framing::WebSocket { subprotocol } = framing {
+            socket.framed = true;
+            let failed = |reason| Failure::Connect { to: upgrade.host.to_owned(), reason };
+            socket.upgrade(upgrade, subprotocol).await.map_err(failed)?;
+        }
+        Ok(socket)
+    }
+
+    async fn upgrade(&mut self, upgrade: Upgrade<'_>, subprotocol: Option<&str>) -> Result<(), String> {
+        let told = |error: io::Error| error.to_string();
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| failed(error.to_string()))?;
+        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
         let key = STANDARD.encode(random);
-        io.write_all(upgrade(target, subprotocol, &key).as_bytes()).await.map_err(|error| failed(error.to_string()))?;
+        self.io.write_all(upgrade_head(upgrade, subprotocol, &key).as_bytes()).await.map_err(told)?;
         let mut head = Vec::new();
         let end = loop {
             if let Some(end) = memchr::memmem::find(&head, b"\r\n\r\n") {
                 break end + 4;
             }
-            if head.len() > HEAD || io.read_buf(&mut head).await.map_err(|error| failed(error.to_string()))? == 0 {
-                return Err(failed("the server did not answer the upgrade".into()));
+            if head.len() > HEAD || self.io.read_buf(&mut head).await.map_err(told)? == 0 {
+                return Err(format!("the server did not answer the upgrade to WebSocket but said {:?}", clip(&head)));
             }
         };
-        accepted(&head[..end], &key).map_err(failed)?;
-        Ok(Self { io, scratch, carry: head.split_off(end), answers: Vec::new() })
-    }
-
-    /// Sends one binary message.
-    ///
-    /// # Errors
-    /// The connection has ended.
-    pub(super) async fn send(&mut self, payload: &[u8]) -> io::Result<()> {
-        let mut frame = Vec::with_capacity(payload.len() + 14);
-        put_frame(&mut frame, 2, payload);
-        self.io.write_all(&frame).await
-    }
-
-    /// Waits until something has come, and gives each whole message to `each`. Safe to cancel.
-    ///
-    /// # Errors
-    /// The connection has ended; the text says how.
-    pub(super) async fn receive(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_receive(cx, &mut each)).await?;
-        while !self.answers.is_empty() {
-            let written = self.io.write(&self.answers).await?;
-            self.answers.drain(..written);
-        }
+        accepted(&head[..end], &key)?;
+        self.carry = head.split_off(end);
+        self.unread = !self.carry.is_empty();
         Ok(())
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>, each: &mut impl FnMut(&[u8])) -> Poll<io::Result<()>> {
+    /// Queues a message.
+    pub(super) fn queue(&mut self, message: &Message) {
+        put_message(&mut self.waiting, self.framed, message);
+    }
+
+    /// Whether something is queued.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes what is queued. Safe to cancel.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            let written = self.io.write(&self.waiting).await?;
+            self.waiting.drain(..written);
+        }
+        // TLS keeps what the socket did not take.
+        self.io.flush().await
+    }
+
+    /// The bytes under it, and what came after the upgrade.
+    pub(super) fn into_parts(self) -> (Box<dyn Io>, Vec<u8>) {
+        (self.io, self.carry)
+    }
+
+    /// Says goodbye, as far as the system takes it at once, and ends the connection.
+    pub(super) async fn close(mut self) {
+        if self.framed {
+            put_frame(&mut self.waiting, 8, &1000u16.to_be_bytes());
+        }
+        // Somebody who does not read will not read this either.
+        let _ = tokio::time::timeout(FAREWELL, async {
+            self.flush().await?;
+            self.io.shutdown().await
+        })
+        .await;
+    }
+
+    /// Gives each message that has come to `each`, or is pending when none has. `each` may say that the talk is over.
+    ///
+    /// # Errors
+    /// The connection has ended; the text says how.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> Poll<io::Result<usize>> {
         let mut scratch = self.scratch.borrow_mut();
         let carried = self.carry.len();
         if scratch.len() < carried * 2 {
@@ -110,39 +163,49 @@ impl Socket {
         }
         scratch[..carried].copy_from_slice(&self.carry);
         let mut buffer = ReadBuf::new(&mut scratch[carried..]);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        let filled = carried + buffer.filled().len();
-        if filled == carried {
+        let first = std::mem::take(&mut self.unread);
+        if !first {
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        }
+        let read = buffer.filled().len();
+        let filled = carried + read;
+        if read == 0 && !first {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed without a word")));
+        }
+        if !self.framed {
+            return Poll::Ready(each(&scratch[..filled]).map(|()| read));
         }
         let mut rest = &scratch[..filled];
         while let Some((frame, after)) = split_frame(rest) {
             rest = after;
             match frame {
-                Frame::Data(payload) => each(payload),
-                Frame::Ping(payload) => put_frame(&mut self.answers, 10, payload),
+                Frame::Data(payload) => each(payload)?,
+                Frame::Ping(payload) => put_frame(&mut self.waiting, 10, payload),
                 Frame::Pong => {}
                 Frame::Close(payload) => return Poll::Ready(Err(closed(payload))),
             }
         }
         self.carry.clear();
         self.carry.extend_from_slice(rest);
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(read))
     }
 }
 
-fn upgrade(target: &Target, subprotocol: Option<&str>, key: &str) -> String {
-    let address = target.url.split_once("://").map_or(target.url.as_str(), |(_, rest)| rest);
-    let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
-    let path = if path.is_empty() { "/" } else { path };
+fn upgrade_head(upgrade: Upgrade<'_>, subprotocol: Option<&str>, key: &str) -> String {
+    let Upgrade { host, path, origin } = upgrade;
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     head.push_str(&format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"));
-    for (name, value) in [("Sec-WebSocket-Protocol", subprotocol), ("Origin", target.origin.as_deref())] {
+    for (name, value) in [("Sec-WebSocket-Protocol", subprotocol), ("Origin", origin)] {
         if let Some(value) = value {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
     head + "\r\n"
+}
+
+/// The beginning of what somebody said, for a sentence.
+fn clip(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned()
 }
 
 /// Checks the server's answer; the error is for people.
@@ -171,8 +234,17 @@ fn closed(payload: &[u8]) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, text)
 }
 
+/// Appends a message as it goes over the wire.
+pub(super) fn put_message(out: &mut Vec<u8>, framed: bool, message: &Message) {
+    match message {
+        _ if !framed => out.extend_from_slice(message.bytes()),
+        Message::Text(bytes) => put_frame(out, 1, bytes),
+        Message::Binary(bytes) => put_frame(out, 2, bytes),
+    }
+}
+
 /// Appends a client's frame. The mask is zero: it hides nothing from proxies, which a load generator does not meet, and costs us nothing.
-fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+pub(super) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
     match payload.len() {
         len @ 0..126 => out.push(0x80 | len as u8),
@@ -190,7 +262,7 @@ fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 }
 
 /// The first frame and what comes after it; `None` if it is not whole. A message in several frames is taken as several.
-fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+pub(super) fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (start, len) = match second & 0x7f {
         126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),

@@ -1,0 +1,188 @@
+//! Connections that come, stay, go and come back.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use hdrhistogram::Histogram;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    Failure, Plan,
+    connection::{Connection, Exit, Opener},
+    member::{Member, Order, Reader},
+    now,
+    plan::in_share,
+    profile::Message,
+    tally::{Tally, histogram},
+    way::{CONNECTIONS_A_SOURCE, Road, Way},
+    websocket,
+};
+
+/// Handshakes that may be under way at once.
+const CONNECTING: usize = 64;
+
+/// How often a connection says that it lives, where the profile has words for it; below the ping intervals of servers, so that they never have to ask.
+pub(super) const KEEP_ALIVE_S: usize = 15;
+
+/// All connections of a run.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    opener: Opener,
+    keep_alive: Option<Message>,
+    permits: Semaphore,
+    /// Those that were made, in the order in which they were.
+    pub members: RefCell<Vec<Rc<Member>>>,
+    /// From the first packet until the group was followed, in µs.
+    pub connect_us: RefCell<Histogram<u64>>,
+    /// Why some could not be made.
+    pub failures: RefCell<Vec<Failure>>,
+    /// Why some ended.
+    pub ended: RefCell<Vec<Failure>>,
+    /// How often one came back.
+    pub reconnected: RefCell<u64>,
+}
+
+/// A connection that is to be made.
+#[derive(Debug)]
+struct Seat {
+    road: Rc<Road>,
+    member: Rc<Member>,
+}
+
+impl Crowd {
+    pub(super) fn new(plan: &Plan) -> Rc<Self> {
+        let resumes = plan.churn.is_some_and(|churn| churn.resume);
+        let (profile, groups) = (plan.profile.clone(), plan.groups.clone());
+        Rc::new(Self {
+            keep_alive: profile.keep_alive(),
+            opener: Opener { profile, groups, resumes, scratch: websocket::scratch() },
+            permits: Semaphore::new(CONNECTING),
+            members: RefCell::default(),
+            connect_us: RefCell::new(histogram()),
+            failures: RefCell::default(),
+            ended: RefCell::default(),
+            reconnected: RefCell::default(),
+        })
+    }
+
+    /// Opens all connections at the pace of the ramp; each goes on in `tasks`.
+    ///
+    /// # Errors
+    /// A way can't be taken at all.
+    pub(super) async fn open(self: &Rc<Self>, plan: &Plan, tally: &Rc<Tally>, tasks: &RefCell<JoinSet<()>>) -> Result<(), Failure> {
+        let begin = now();
+        let mut attempts: FuturesUnordered<_> = seats(plan, tally)?
+            .into_iter()
+            .enumerate()
+            .map(|(at, seat)| async move {
+                tokio::time::sleep_until((begin + Duration::from_secs_f64(at as f64 / plan.ramp)).into()).await;
+                let opened = self.enter(&seat, None).await;
+                (seat, opened)
+            })
+            .collect();
+        while let Some((seat, opened)) = attempts.next().await {
+            match opened {
+                Ok(connection) => {
+                    self.members.borrow_mut().push(seat.member.clone());
+                    tasks.borrow_mut().spawn_local(self.clone().live(seat, connection));
+                }
+                Err(failure) => self.failures.borrow_mut().push(failure),
+            }
+        }
+        Ok(())
+    }
+
+    async fn enter(&self, seat: &Seat, since: Option<&super::profile::Place>) -> Result<Connection, Failure> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let start = now();
+        let connection = self.opener.open(&seat.road, &seat.member, since).await?;
+        self.connect_us.borrow_mut().saturating_record(start.elapsed().as_micros() as u64);
+        Ok(connection)
+    }
+
+    async fn live(self: Rc<Self>, seat: Seat, mut connection: Connection) {
+        loop {
+            match connection.run(&seat.member, self.keep_alive.as_ref()).await {
+                Exit::Ordered(Order::Reconnect) => match self.come_back(&seat, connection).await {
+                    Ok(again) => connection = again,
+                    Err(failure) => return self.end(&seat, failure),
+                },
+                Exit::Ordered(_) => return connection.close().await,
+                Exit::Failed(failure) => return self.end(&seat, failure),
+            }
+        }
+    }
+
+    async fn come_back(&self, seat: &Seat, connection: Connection) -> Result<Connection, Failure> {
+        let place = if self.opener.resumes { connection.place() } else { None };
+        if place.is_none() {
+            seat.member.leave();
+        }
+        connection.close().await;
+        let connection = self.enter(seat, place.as_ref()).await?;
+        *self.reconnected.borrow_mut() += 1;
+        Ok(connection)
+    }
+
+    fn end(&self, seat: &Seat, failure: Failure) {
+        seat.member.end();
+        self.ended.borrow_mut().push(failure);
+    }
+
+    /// Lets a part of the connections say that they live: called once a second, each has its turn in [`KEEP_ALIVE_S`].
+    pub(super) fn keep_alive(&self, second: usize) {
+        if self.keep_alive.is_some() {
+            let members = self.members.borrow();
+            members.iter().skip(second % KEEP_ALIVE_S).step_by(KEEP_ALIVE_S).for_each(|member| member.order(Order::KeepAlive));
+        }
+    }
+
+    /// Sends connections away to come back, so many a second, one after the other; never ends.
+    pub(super) async fn churn(&self, a_second: f64) {
+        let begin = now();
+        for nth in 1usize.. {
+            tokio::time::sleep_until((begin + Duration::from_secs_f64(nth as f64 / a_second)).into()).await;
+            let members = self.members.borrow();
+            if let Some(member) = members.get(nth % members.len().max(1)) {
+                member.order(Order::Reconnect);
+            }
+        }
+    }
+
+    /// Tells all to close.
+    pub(super) fn stop(&self) {
+        self.members.borrow().iter().for_each(|member| member.order(Order::Stop));
+    }
+}
+
+fn seats(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Seat>, Failure> {
+    let mut random = fastrand::Rng::with_seed(plan.seed);
+    let dealt = plan.spread.deal(plan.following(), plan.groups.len(), &mut random);
+    let sources = plan.sources.unwrap_or(plan.connections().div_ceil(CONNECTIONS_A_SOURCE));
+    let mut seats: Vec<Seat> = Vec::with_capacity(plan.connections());
+    let mut groups = dealt.into_iter();
+    let following = plan.subscribers.iter().map(|ways| (ways, false));
+    for ((way, count), idle) in following.chain(plan.idle.iter().map(|ways| (ways, true))) {
+        let road = Rc::new(Road::new(Way::clone(way), sources)?);
+        for _ in 0..*count {
+            let nth = seats.len();
+            let reader = if idle { Reader::Idle } else { reader(plan, nth) };
+            let group = if idle { 0 } else { groups.next().unwrap_or(0) };
+            let member = Rc::new(Member::new(tally.clone(), nth, group, reader));
+            seats.push(Seat { road: road.clone(), member });
+        }
+    }
+    Ok(seats)
+}
+
+/// Slow and stopped readers stand among the others, never on one another's place.
+fn reader(plan: &Plan, nth: usize) -> Reader {
+    let odd = plan.slow + plan.stopped;
+    if !in_share(nth, odd) {
+        return Reader::Prompt;
+    }
+    // Which of the odd ones this is.
+    let nth = (nth as f64 * odd).floor() as usize;
+    if in_share(nth, plan.slow / odd) { Reader::Slow(plan.slow_rate) } else { Reader::Stopped }
+}
