@@ -4,10 +4,11 @@
 //! two between machines and hours; multiples of a floor of the same minute don't.
 
 mod floor;
+mod others;
 mod server;
 pub(crate) mod table;
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use fanfare::load::Report;
@@ -63,6 +64,8 @@ pub(crate) struct Sample {
     floor_us: [f64; 2],
     /// CPU time of the Redis beside the server, connecting included, in µs a delivery.
     pub redis_us: Option<f64>,
+    /// Share of the server's core that others used meanwhile: above a few hundredths, the machine was not idle.
+    pub others: f64,
     pub report: Report,
 }
 
@@ -81,10 +84,11 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
         let mut before = floor::measure(options).context("the floor")?;
         for (scenario, server) in &cases {
             eprintln!("round {round} of {}: {}, {}", options.rounds, scenario.name, server.name);
-            let (report, redis_us) = load(options, scenario, server).with_context(|| format!("{}, {}", scenario.name, server.name))?;
+            let Loaded { report, redis_us, others } =
+                load(options, scenario, server).with_context(|| format!("{}, {}", scenario.name, server.name))?;
             let after = floor::measure(options).context("the floor")?;
             let [scenario, server] = [scenario.name, server.name].map(str::to_owned);
-            let sample = Sample { scenario, server, floor_us: [before, after], redis_us, report };
+            let sample = Sample { scenario, server, floor_us: [before, after], redis_us, others, report };
             if options.json {
                 println!("{}", serde_json::to_string(&sample)?);
             }
@@ -95,19 +99,26 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
     Ok(samples)
 }
 
-/// What the load generator reports, and what the Redis beside the server used for a delivery.
-fn load(options: &Options, scenario: &Scenario, server: &Server) -> anyhow::Result<(Report, Option<f64>)> {
+/// What was seen of one run.
+struct Loaded {
+    report: Report,
+    redis_us: Option<f64>,
+    others: f64,
+}
+
+fn load(options: &Options, scenario: &Scenario, server: &Server) -> anyhow::Result<Loaded> {
     let running = Running::start(server, options.server_core)?;
-    let before = running.redis_cpu()?;
+    let (core, before) = (others::Core::read(options.server_core)?, running.cpu()?);
     let mut command = pinned(options.load_core, env!("CARGO_BIN_EXE_fanfare"));
     command.args(["load", "--json", "--duration", &options.seconds.to_string(), "--pid", &running.pid()]);
     command.args(running.filled(scenario.load)).args(running.filled(server.load)).env("HOME", running.home());
     let output = command.output().context("taskset (of util-linux) has to be there")?;
+    let used = running.cpu()?.since(before);
+    let others = core.others(used.server + used.redis.unwrap_or_default())?;
     let report: Report = serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
     ensure!(server.name != FANFARE.name || report.is_clean(), "not every message reached everybody once and in order: {report:?}");
-    let used = running.redis_cpu()?.zip(before).map(|(after, before)| after.saturating_sub(before).as_secs_f64() * 1e6);
-    let redis_us = used.map(|used| used / report.deliveries.received.max(1) as f64);
-    Ok((report, redis_us))
+    let a_delivery = |used: Duration| used.as_secs_f64() * 1e6 / report.deliveries.received.max(1) as f64;
+    Ok(Loaded { redis_us: used.redis.map(a_delivery), others, report })
 }
 
 /// A command on one core.

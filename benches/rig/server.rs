@@ -61,6 +61,20 @@ impl Server {
     }
 }
 
+/// CPU time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cpu {
+    pub server: Duration,
+    pub redis: Option<Duration>,
+}
+
+impl Cpu {
+    pub(super) fn since(self, before: Self) -> Self {
+        let redis = self.redis.zip(before.redis).map(|(now, before)| now.saturating_sub(before));
+        Self { server: self.server.saturating_sub(before.server), redis }
+    }
+}
+
 /// A server that listens; ends when dropped.
 pub(super) struct Running {
     home: tempfile::TempDir,
@@ -103,8 +117,10 @@ impl Running {
         texts.iter().map(|text| fill(text, &self.places)).collect()
     }
 
-    pub(super) fn redis_cpu(&self) -> anyhow::Result<Option<Duration>> {
-        self.redis.as_ref().map(|redis| Ok(Process(redis.id()).usage()?.cpu)).transpose()
+    /// What it and its Redis have used up to now.
+    pub(super) fn cpu(&self) -> anyhow::Result<Cpu> {
+        let used = |child: &Child| Ok::<_, std::io::Error>(Process(child.id()).usage()?.cpu);
+        Ok(Cpu { server: used(&self.server)?, redis: self.redis.as_ref().map(used).transpose()? })
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     ("busy", |sample| server(sample, |server| server.bytes_a_connection_busy) / 1024.0, 1),
     ("CPU, µs a connect", |sample| server(sample, |server| server.cpu_us_a_connect), 0),
     ("load generator, % of its core", |sample| sample.report.own_cpu_share * 100.0, 0),
+    ("others, % of the server's core", |sample| sample.others * 100.0, 0),
 ];
 
 /// The server's CPU time of a delivery in multiples of the floor.
