@@ -7,45 +7,51 @@ export function shellWord(text) {
   return /^[A-Za-z0-9_\-./:@%+=,]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** `fanfare send …` */
-export function sendLine({ group, kind, content, data }) {
-  const options = [];
-  const option = (name, value) => {
-    if (value !== undefined && value !== null && value !== '') options.push(`--${name}`, shellWord(value));
-  };
-  let text = null;
+/** Where `fanfare send` looks for a server without being told. */
+const DEFAULT_ORIGINS = ['http://localhost:8080', 'http://127.0.0.1:8080'];
+
+/** `fanfare send …` to the server at `origin`. */
+export function sendLine({ group, kind, content, data }, origin) {
+  const user = userOf(group);
+  const [command, words, options] = parts(kind, content);
+  const given = { ...options, data: data ? JSON.stringify(data) : undefined, url: DEFAULT_ORIGINS.includes(origin) ? undefined : origin };
+  const flags = Object.entries(given).filter(([, value]) => value !== undefined && value !== null && value !== '').map(([name, value]) => flag(name, String(value)));
+  if (user !== null) flags.push('--user');
+  const start = ['fanfare', 'send', command];
+  const plain = [user ?? group, ...words];
+  const shown = plain.map(shellWord);
+  // A word that begins with a dash would be taken for an option.
+  return (plain.some((word) => word.startsWith('-')) ? [...start, ...flags, '--', ...shown] : [...start, ...shown, ...flags]).join(' ');
+}
+
+/** Subcommand, words and options of `fanfare send`. */
+function parts(kind, content) {
   switch (kind) {
     case 'message':
-      text = content;
-      break;
+      return ['message', [content], {}];
     case 'notification':
-      text = content.message;
-      option('type', content.type);
-      option('title', content.title);
-      break;
+      return ['notification', [content.message], { type: content.type, title: content.title }];
     case 'file':
-      text = content.message ?? null;
-      option('file', content.url);
-      option('name', content.name);
-      option('size', content.size);
-      break;
+      return ['file', [], { 'file-url': content.url, 'file-name': content.name, 'file-size': content.size, message: content.message }];
     default:
-      option('kind', kind);
-      option('body', JSON.stringify(content));
+      return ['event', [kind, JSON.stringify(content)], {}];
   }
-  if (data) option('data', JSON.stringify(data));
-  const start = ['fanfare', 'send', shellWord(group)];
-  if (text === null) return [...start, ...options].join(' ');
-  // A text that begins with a dash would be taken for an option.
-  const words = text.startsWith('-') ? [...start, ...options, '--', shellWord(text)] : [...start, shellWord(text), ...options];
-  return words.join(' ');
+}
+
+function flag(name, value) {
+  return value.startsWith('-') ? `--${name}=${shellWord(value)}` : `--${name} ${shellWord(value)}`;
+}
+
+/** The user whose personal group it is, or null. */
+function userOf(group) {
+  return group.startsWith('user.') ? group.slice('user.'.length) : null;
 }
 
 /** `curl …` against the HTTP API of the server at `origin`. */
 export function curlLine({ group, kind, content, data }, origin) {
   const [route, body] = request(kind, content);
   if (data) body.data = data;
-  const user = group.startsWith('user.') ? group.slice('user.'.length) : null;
+  const user = userOf(group);
   const target = user === null ? `groups/${encodeURIComponent(group)}` : `users/${encodeURIComponent(user)}`;
   return [
     `curl ${shellWord(`${origin}/v1/${target}/${route}`)}`,
@@ -66,49 +72,4 @@ function request(kind, content) {
     default:
       return ['events', { kind, body: content }];
   }
-}
-
-/** A call of the Django package's functions; null for kinds that have none. */
-export function djangoCall({ group, kind, content, data }) {
-  const args = [python(group)];
-  const named = (name, value) => {
-    if (value !== undefined && value !== null) args.push(`${name}=${python(value)}`);
-  };
-  let call;
-  switch (kind) {
-    case 'message':
-      call = 'ws_send_group_message';
-      args.push(python(content));
-      break;
-    case 'notification':
-      call = 'ws_send_group_notification';
-      args.push(python(content.message), python(content.type));
-      if (content.title) args.push(python(content.title));
-      break;
-    case 'file':
-      call = 'ws_send_group_file';
-      args.push(python(content.url));
-      if (content.name) args.push(python(content.name));
-      named('message', content.message);
-      named('file_size', content.size);
-      break;
-    default:
-      return null;
-  }
-  named('data', data);
-  return `${call}(${args.join(', ')})`;
-}
-
-/** A JSON value as a Python literal. */
-export function python(value) {
-  if (value === null || value === undefined) return 'None';
-  if (value === true) return 'True';
-  if (value === false) return 'False';
-  if (typeof value === 'number') return String(value);
-  if (Array.isArray(value)) return `[${value.map(python).join(', ')}]`;
-  if (typeof value === 'object') {
-    return `{${Object.entries(value).map(([key, inner]) => `${python(key)}: ${python(inner)}`).join(', ')}}`;
-  }
-  const text = JSON.stringify(String(value)).slice(1, -1);
-  return text.includes("'") ? `"${text}"` : `'${text.replaceAll('\\"', '"')}'`;
 }

@@ -79,7 +79,7 @@ function onWebSocket({ fallbackReason, forced, discovery }) {
   switch (fallbackReason) {
     case 'blocked':
     case 'timeout':
-      return { tone: 'warn', text: `${udp} does not answer: on WebSocket instead. Open that port in the firewall, or ask “fanfare doctor” what is in the way.` };
+      return { tone: 'warn', text: `${udp} does not answer: on WebSocket instead. Open that port in the firewall, and see that the server listens on it.` };
     case 'cold':
       return { tone: 'warn', text: `${udp} did not answer a short while ago: on WebSocket meanwhile. WebTransport is tried again within half an hour.` };
     case 'unsupported':

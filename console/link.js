@@ -20,7 +20,7 @@ export class Link {
   /** Called with `{type: 'event' | 'joined' | 'gap' | 'denied' | 'error' | 'state', …}`. */
   onEntry = () => {};
 
-  /** Name → `{name, personal, handle, undo, events, denial}`, in the order of subscribing. */
+  /** Name → `{name, personal, handle, undo, events, joined, denial}`, in the order of subscribing. */
   groups = new Map();
   /** The server's answer at `/.well-known/fanfare`; null while it isn't known. */
   discovery = null;
@@ -69,6 +69,12 @@ export class Link {
       this.onChange();
     });
     this.onChange();
+  }
+
+  /** Measures the round trip; `rtt` shows it. */
+  ping() {
+    // A connection that is lost meanwhile shows in the state.
+    this.#client?.ping().catch(() => {});
   }
 
   disconnect() {
@@ -126,7 +132,7 @@ export class Link {
   }
 
   #note(name, personal = false) {
-    const group = { name, personal, handle: null, undo: [], events: 0, denial: null };
+    const group = { name, personal, handle: null, undo: [], events: 0, joined: false, denial: null };
     this.groups.set(name, group);
     return group;
   }
@@ -138,6 +144,7 @@ export class Link {
       this.onChange();
     };
     group.handle = handle;
+    group.joined = false;
     group.undo = [
       handle.on('*', (event) => {
         if (!event?.kind || event.id === undefined) return;
@@ -146,7 +153,8 @@ export class Link {
       }),
       handle.on('joined', (detail) => {
         group.denial = null;
-        tell('joined')(detail);
+        tell('joined')({ ...detail, again: group.joined });
+        group.joined = true;
       }),
       handle.on('gap', tell('gap')),
       handle.on('denied', (detail) => {

@@ -1,12 +1,11 @@
 // The form's event as lines to copy.
 
-import { curlLine, djangoCall, sendLine } from './commands.js';
+import { curlLine, sendLine } from './commands.js';
 import { byId, copy, element, setText } from './dom.js';
 
 const LINES = [
-  { id: 'send', label: 'Terminal', make: (draft) => sendLine(draft) },
+  { id: 'send', label: 'Terminal', note: 'fanfare is the program that serves this page', make: (draft) => sendLine(draft, location.origin) },
   { id: 'curl', label: 'HTTP', note: '$FANFARE_API_KEY is one of the server’s API keys', make: (draft) => curlLine(draft, location.origin) },
-  { id: 'django', label: 'Django', make: (draft) => djangoCall(draft) },
 ];
 
 export class CommandsView {
@@ -17,10 +16,8 @@ export class CommandsView {
   }
 
   show(draft) {
-    for (const { block, code, make } of this.#lines) {
-      const text = draft.group ? make(draft) : '';
-      block.hidden = text === null;
-      setText(code, text ?? '');
+    for (const { code, make } of this.#lines) {
+      setText(code, draft.group ? make(draft) : '');
     }
   }
 }

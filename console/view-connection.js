@@ -41,9 +41,11 @@ export class ConnectionView {
     this.#roundTrip();
   }
 
-  /** Takes a sample of the round trip; called once a second. */
+  /** Takes a sample of the round trip, and asks for the next one; called once a second. */
   sample() {
-    const { rtt } = this.#link;
+    const { rtt, state } = this.#link;
+    if (state !== 'connected') return;
+    if (!document.hidden) this.#link.ping();
     if (typeof rtt !== 'number') return;
     this.#samples.push(rtt);
     if (this.#samples.length > SAMPLES) this.#samples.shift();
@@ -89,7 +91,7 @@ function toggleWords(state) {
 
 // Changes every second, so it stands outside of the live region.
 function stateNote({ state, retry }) {
-  if (state !== 'reconnecting' || !retry) return '';
+  if (state !== 'reconnecting' || !retry || !Number.isFinite(retry.nextAt)) return '';
   const seconds = Math.ceil((Number(retry.nextAt) - Date.now()) / 1000);
   const attempt = retry.attempt ? `attempt ${retry.attempt}` : 'next attempt';
   return seconds > 0 ? `${attempt} in ${seconds} s` : `${attempt} under way`;

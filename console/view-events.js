@@ -155,11 +155,11 @@ function gapWords({ group, detail }) {
 }
 
 function joinedWords({ group, detail }) {
-  if (detail.recovered === true) {
+  if (!detail.again) return `Joined ${group}`;
+  if (detail.recovered) {
     return detail.missed ? `Joined ${group} again: all ${count(detail.missed, 'missed event')} recovered` : `Joined ${group} again: nothing was missed`;
   }
-  if (detail.recovered === false) return `Joined ${group} again: not everything could be recovered`;
-  return `Joined ${group}`;
+  return `Joined ${group} again: not everything could be recovered`;
 }
 
 function stateWords({ state, transport }) {

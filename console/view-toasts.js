@@ -4,6 +4,9 @@ import { byId, element, icon } from './dom.js';
 import { NOTIFICATION_TYPES, lastPart, megabytes, safeUrl, toastParts } from './format.js';
 
 const SHOWN = 4;
+/** On a phone's width, where each takes a good part of the screen. */
+const SHOWN_NARROW = 2;
+const NARROW = matchMedia('(max-width: 36rem)');
 const TICK_MS = 250;
 const LASTS_MS = { message: 7000, notification: 8000, file: 20000 };
 const SERIOUS_MS = 14000;
@@ -31,7 +34,7 @@ export class ToastsView {
     const toast = this.#make(event);
     this.#list.append(toast);
     this.#left.set(toast, event.type === 'error' || event.type === 'warning' ? SERIOUS_MS : LASTS_MS[event.kind]);
-    while (this.#list.childElementCount > SHOWN) this.#dismiss(this.#list.firstElementChild);
+    while (this.#list.childElementCount > (NARROW.matches ? SHOWN_NARROW : SHOWN)) this.#dismiss(this.#list.firstElementChild);
     this.#timer ||= setInterval(() => this.#tick(), TICK_MS);
   }
 

@@ -146,17 +146,25 @@ impl Worker {
             tasks.spawn_local(http.clone().listen(listener, tls));
         }
         if let (Some(socket), Some(tls)) = (self.quic.take(), &shared.quic_tls) {
-            let endpoint = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
+            let (endpoint, driver) = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it is not waited for: it goes on until the last connection is gone, and ends with the worker"
+            )]
+            let driver = tokio::task::spawn_local(driver);
+            drop(driver);
             tasks.spawn_local(webtransport::listen(endpoint, context.clone(), tasks.clone()));
         }
         Ok(())
     }
 }
 
+/// Takes the events to their members. Without tokio's budget of 128 operations a turn: the rest of a thousand writes would find it spent, take that for a
+/// blocked wire, and be done by as many tasks, at almost half as much again.
 async fn tick(hub: &Hub, events: &mut Vec<Delivery>) {
     let now = transport::now();
     hub.deliver(events, now);
-    hub.flush(now);
+    tokio::task::unconstrained(async { hub.flush(now) }).await;
     events.clear();
     // Lets sockets be read even when events never cease.
     tokio::task::yield_now().await;

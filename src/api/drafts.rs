@@ -71,6 +71,7 @@ pub(super) struct File {
     /// What to say about it; `File ready for download` if absent or empty.
     message: Option<String>,
     /// Its size in bytes.
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     size: Option<u64>,
     /// Anything more for the page.
     #[schema(value_type = Option<Object>)]
@@ -120,6 +121,7 @@ pub(super) struct BatchEvent {
     /// What a file is called.
     name: Option<String>,
     /// The size of a file in bytes.
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
     size: Option<u64>,
     /// The body of an event of any other kind.
     #[schema(value_type = Option<Value>)]

@@ -62,6 +62,7 @@ pub(super) struct ListQuery {
     /// Only groups whose name sorts after this one: `next` of the page before.
     after: Option<String>,
     /// How many at most, 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
@@ -72,6 +73,7 @@ pub(super) struct HistoryQuery {
     /// The offset after which to begin: `next` of the page before. The newest events if absent.
     after: Option<u64>,
     /// How many at most, 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
@@ -178,7 +180,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<G
 /// What is known of one group
 #[utoipa::path(
     get, path = "/v1/groups/{group}", tag = "groups",
-    params(("group" = String, Path, description = "The group's name")),
+    params(("group" = String, Path, description = "The group's name", pattern = "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$")),
     responses((status = 200, description = "Also for a group that nobody has named before: groups need no creation", body = Group), Common),
 )]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<Group>, Problem> {
@@ -205,7 +207,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) 
 /// The past of a group, as far as it is kept
 #[utoipa::path(
     get, path = "/v1/groups/{group}/history", tag = "groups",
-    params(("group" = String, Path, description = "The group's name"), HistoryQuery),
+    params(("group" = String, Path, description = "The group's name", pattern = "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$"), HistoryQuery),
     responses((status = 200, description = "One page, oldest event first", body = HistoryPage), Common),
 )]
 pub(super) async fn history(State(api): State<Arc<Api>>, Path(name): Path<String>, uri: Uri) -> Result<Json<HistoryPage>, Problem> {

@@ -40,7 +40,7 @@ const KEY_HEADER: &str = "idempotency-key";
 const SOURCE: &str = "api";
 
 macro_rules! routes {
-    ($($(#[doc = $doc:literal])* $handler:ident = $path:literal $draft:ident $parse:ident $part:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $handler:ident = $path:literal $draft:ident $parse:ident $part:literal $pattern:literal,)*) => {
         $(
             $(#[doc = $doc])*
             #[utoipa::path(
@@ -48,8 +48,8 @@ macro_rules! routes {
                 path = $path,
                 tag = "publish",
                 params(
-                    ($part = String, Path, description = "To whom; the rules for names are in `docs/protocol.md` section 4"),
-                    ("Idempotency-Key" = Option<String>, Header, description = "1 to 100 printable ASCII characters: a second request to the same \
+                    ($part = String, Path, description = "To whom; the rules for names are in `docs/protocol.md` section 4", pattern = $pattern),
+                    ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,98}[!-~])?$", description = "1 to 100 printable ASCII characters: a second request to the same \
                         group with the same key within 5 minutes sends nothing and gets the first one's receipt"),
                 ),
                 request_body(content(($draft = "application/json"), ($draft = "application/msgpack"))),
@@ -64,21 +64,21 @@ macro_rules! routes {
 
 routes! {
     /// Send a message to a group
-    group_message = "/v1/groups/{group}/messages" Message group "group",
+    group_message = "/v1/groups/{group}/messages" Message group "group" "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$",
     /// Send a notification to a group
-    group_notification = "/v1/groups/{group}/notifications" Notification group "group",
+    group_notification = "/v1/groups/{group}/notifications" Notification group "group" "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$",
     /// Tell a group that a file is ready
-    group_file = "/v1/groups/{group}/files" File group "group",
+    group_file = "/v1/groups/{group}/files" File group "group" "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$",
     /// Send an event of any kind to a group
-    group_event = "/v1/groups/{group}/events" Own group "group",
+    group_event = "/v1/groups/{group}/events" Own group "group" "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$",
     /// Send a message to a user
-    user_message = "/v1/users/{user}/messages" Message user "user",
+    user_message = "/v1/users/{user}/messages" Message user "user" "^[A-Za-z0-9_.@+-]{1,150}$",
     /// Send a notification to a user
-    user_notification = "/v1/users/{user}/notifications" Notification user "user",
+    user_notification = "/v1/users/{user}/notifications" Notification user "user" "^[A-Za-z0-9_.@+-]{1,150}$",
     /// Tell a user that a file is ready
-    user_file = "/v1/users/{user}/files" File user "user",
+    user_file = "/v1/users/{user}/files" File user "user" "^[A-Za-z0-9_.@+-]{1,150}$",
     /// Send an event of any kind to a user
-    user_event = "/v1/users/{user}/events" Own user "user",
+    user_event = "/v1/users/{user}/events" Own user "user" "^[A-Za-z0-9_.@+-]{1,150}$",
 }
 
 /// A group's name out of a path or a body.

@@ -1,5 +1,7 @@
 //! Identity by token: JSON Web Tokens (RFC 7519) signed with HMAC-SHA-256.
 
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
@@ -55,9 +57,26 @@ pub struct Authenticator {
 #[derive(Serialize, Deserialize)]
 struct Claims {
     sub: String,
-    exp: Option<u64>,
+    exp: Option<NumericDate>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nbf: Option<u64>,
+    nbf: Option<NumericDate>,
+}
+
+/// Seconds since 1970-01-01 UTC, perhaps with a fraction (RFC 7519, section 2): many libraries write the time of day as they have it.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct NumericDate(serde_json::Number);
+
+impl NumericDate {
+    /// Whole seconds. What lies before 1970 is 0, and after the year 280,000 so much as 2^43 s.
+    fn seconds(&self) -> u64 {
+        const LAST: u64 = 1 << 43;
+        match (self.0.as_u64(), self.0.as_f64()) {
+            (Some(seconds), _) => seconds.min(LAST),
+            (None, Some(seconds)) if seconds >= 1.0 => Duration::try_from_secs_f64(seconds).map_or(LAST, |time| time.as_secs().min(LAST)),
+            (None, _) => 0,
+        }
+    }
 }
 
 impl Authenticator {
@@ -82,14 +101,15 @@ impl Authenticator {
         };
         let key = self.key.as_ref().ok_or(Refusal::TokenInvalid)?;
         let claims = decode::<Claims>(token, key, &self.validation).map_err(|error| refusal(error.kind()))?.claims;
-        if claims.nbf.is_some_and(|from| from > now_s + LEEWAY_S) {
+        if claims.nbf.is_some_and(|from| from.seconds() > now_s + LEEWAY_S) {
             return Err(Refusal::TokenInvalid);
         }
-        if claims.exp.is_some_and(|until| until + LEEWAY_S <= now_s) {
+        let expires_at_s = claims.exp.map(|until| until.seconds() + LEEWAY_S);
+        if expires_at_s.is_some_and(|until| until <= now_s) {
             return Err(Refusal::TokenExpired);
         }
         let user = UserId::parse(&claims.sub).map_err(|_| Refusal::TokenInvalid)?;
-        Ok(Identity { user: Some(user), expires_at_s: claims.exp.map(|until| until.saturating_add(LEEWAY_S)) })
+        Ok(Identity { user: Some(user), expires_at_s })
     }
 }
 
@@ -108,7 +128,7 @@ impl std::fmt::Debug for Authenticator {
 /// # Errors
 /// The provider of cryptography refuses the secret.
 pub fn issue(secret: &Secret, user: &UserId, expires_at_s: u64) -> Result<String, jsonwebtoken::errors::Error> {
-    let claims = Claims { sub: user.to_string(), exp: Some(expires_at_s), nbf: None };
+    let claims = Claims { sub: user.to_string(), exp: Some(NumericDate(expires_at_s.into())), nbf: None };
     encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
 }
 
@@ -146,6 +166,23 @@ mod tests {
         assert!(authenticate(&signed(&json!({"sub": "ann", "exp": NOW - 29}))).is_ok());
         assert_eq!(authenticate(&signed(&json!({"sub": "ann", "exp": NOW - 30}))), Err(Refusal::TokenExpired));
         assert_eq!(authenticate(&signed(&json!({"sub": "ann", "nbf": NOW + 31}))), Err(Refusal::TokenInvalid));
+    }
+
+    #[test]
+    fn times_may_have_fractions_and_lie_as_far_away_as_they_like() {
+        let until =
+            |exp: serde_json::Value| authenticate(&signed(&json!({"sub": "ann", "exp": exp}))).map(|identity| identity.expires_at_s);
+        assert_eq!(until(json!(1_764_000_060.75)), Ok(Some(NOW + 90)));
+        assert_eq!(until(json!(1_763_999_969.5)), Err(Refusal::TokenExpired));
+        for long_ago in [json!(0), json!(-1), json!(-1e300), json!(i64::MIN)] {
+            assert_eq!(until(long_ago), Err(Refusal::TokenExpired));
+        }
+        for far_away in [json!(u64::MAX), json!(1e300), json!(1_u64 << 43)] {
+            assert_eq!(until(far_away), Ok(Some((1 << 43) + 30)));
+        }
+        for no_time in [json!("soon"), json!(true), json!([NOW])] {
+            assert_eq!(until(no_time), Err(Refusal::TokenInvalid));
+        }
     }
 
     #[test]

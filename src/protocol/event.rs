@@ -302,7 +302,7 @@ impl Content {
     /// # Errors
     /// An empty URL, data that is no map, or too much of either.
     pub fn file(file: &FileSpec<'_>, data: Option<Bytes>) -> Result<Self, ContentError> {
-        if file.url.is_empty() {
+        if file.url.is_empty() || file.size.is_some_and(|size| size >= limits::NUMBERS) {
             return Err(Self::body_rule(&Kind::File, FILE_RULE));
         }
         let name = file.name.filter(|name| !name.is_empty()).unwrap_or_else(|| last_part(file.url));
@@ -381,7 +381,7 @@ impl Content {
 }
 
 const NOTIFICATION_RULE: &str = "[type, title, text] with type success, error, info or warning";
-const FILE_RULE: &str = "[url, name, text, size] with a non-empty url; name, text and size may be null";
+const FILE_RULE: &str = "[url, name, text, size] with a non-empty url; name, text and size may be null, size is below 2^53";
 
 /// The elements of an array of at most `most`, each as text if it is that; `None` inside for nil or another type.
 fn texts(body: &[u8], most: usize) -> Option<impl Iterator<Item = Option<&str>>> {
@@ -444,6 +444,9 @@ mod tests {
         assert_eq!(file("https://x.org/a/b.zip?t=1#p")[1], json!("b.zip"));
         assert_eq!(file("https://x.org/")[1], json!("x.org"));
         assert!(Content::file(&FileSpec::default(), None).is_err());
+        let sized = |size| Content::file(&FileSpec { url: "/x", size: Some(size), ..FileSpec::default() }, None);
+        assert!(sized(limits::NUMBERS - 1).is_ok());
+        assert!(sized(limits::NUMBERS).unwrap_err().to_string().contains("below 2^53"));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// 64 KiB: large enough for a token and any chat message, small enough that 10,000 peers that each begin one hold 640 MiB at the very most.
 pub const FRAME_BYTES: usize = 64 * 1024;
 
+/// Numbers are below this unless said otherwise: up to here JavaScript holds them exactly.
+pub const NUMBERS: u64 = 1 << 53;
+
 /// Deepest nesting of arrays and maps, the frame itself being the first level.
 pub const DEPTH: usize = 16;
 
@@ -42,6 +45,9 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
 /// For TLS, the WebSocket upgrade, CONNECT, or the first frame of a stream; each in total.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long one TCP connection may carry HTTP requests. Whoever takes no answers, or asks without end, holds nothing for longer.
+pub const HTTP_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The server pings a connection from which nothing came for so long, and closes it after twice the time.
 ///

@@ -64,7 +64,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) async fn run<P: Peer>(mut peer: P, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let counted = Counted::open(&context, peer.transport());
     let mut session = Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now());
-    let (first, dialect) = first_frame(&mut peer, &context, &mut session).await;
+    let (first, dialect) = Box::pin(first_frame(&mut peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
@@ -79,7 +79,8 @@ pub(super) async fn run<P: Peer>(mut peer: P, context: Rc<Context>, permit: Owne
             None => then = connection.next(&mut peer).await,
         }
     };
-    connection.end(&mut peer, code).await;
+    // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
+    Box::pin(connection.end(&mut peer, code)).await;
     counted.close(code);
     drop(permit);
 }
@@ -217,9 +218,9 @@ impl Connection<'_> {
                     self.session.handle(Input::Authenticated(identity), now());
                 }
                 Output::Chosen(word) => self.context.metrics.transport_choice(&word),
-                Output::Join(join) => self.join(peer, join).await,
+                Output::Join(join) => Box::pin(self.join(peer, join)).await,
                 Output::Leave(group) => self.member.leave(&group),
-                Output::Publish(publish) => self.publish(publish).await,
+                Output::Publish(publish) => Box::pin(self.publish(publish)).await,
                 Output::Close { code, delay } => {
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));

@@ -1,6 +1,7 @@
 //! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
 //!
-//! Everything that is no upgrade goes to the router that it was given. Deadlines are total: for TLS, and for the head of each request.
+//! Everything but `/fanfare` goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
+//! connection together.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
@@ -10,6 +11,7 @@ use axum::{
     http::{HeaderValue, Method, Request, Response, StatusCode, header},
     response::IntoResponse as _,
 };
+use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
@@ -53,7 +55,7 @@ impl Http {
                 Ok((stream, _)) => {
                     let http = self.clone();
                     let tls = tls.clone();
-                    self.tasks.spawn_local(guard(self.context.clone(), async move { http.serve(stream, tls, permit).await }));
+                    self.tasks.spawn_local(guard(self.context.clone(), http.serve(stream, tls, permit)));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
@@ -80,6 +82,7 @@ impl Http {
         };
         drop(permit);
         let deadline = limits.handshake_deadline;
+        let lifetime = limits.http_lifetime;
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
         let http =
@@ -87,16 +90,21 @@ impl Http {
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),
-            _ = farewell.wait_for(Option::is_some) => {
-                // Answers the request that is under way, then closes.
+            () = async {
+                // Both mean the same: answer the request that is under way, then close.
+                let _ = tokio::time::timeout(lifetime, farewell.wait_for(Option::is_some)).await;
+            } => {
                 std::pin::Pin::new(&mut *http).graceful_shutdown();
-                log(http.await);
+                match tokio::time::timeout(deadline, http).await {
+                    Ok(result) => log(result),
+                    Err(_) => debug!("an HTTP connection that did not end has been cut off"),
+                }
             }
         }
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        if request.uri().path() == PATH && request.headers().contains_key(header::UPGRADE) {
+        if request.uri().path() == PATH {
             return Ok(self.upgrade(&mut request));
         }
         self.router.oneshot(request.map(Body::new)).await
@@ -128,7 +136,7 @@ impl Http {
         let upgrade = hyper::upgrade::on(request);
         let answer = handshake.answer();
         let context = self.context.clone();
-        self.tasks.spawn_local(guard(self.context.clone(), async move { run(upgrade, handshake, context, permit).await }));
+        self.tasks.spawn_local(guard(self.context.clone(), run(upgrade, handshake, context, permit)));
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         *response.headers_mut() = answer;
         response
@@ -164,12 +172,15 @@ fn log(result: hyper::Result<()>) {
 }
 
 /// Ends a task that panics, counts it, and nothing else.
-pub(super) async fn guard(context: Rc<Context>, task: impl Future<Output = ()>) {
-    use futures_util::FutureExt as _;
-    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        context.metrics.panics.inc();
-        tracing::error!("a connection's task panicked");
-    }
+///
+/// No `async fn`, because that would keep room for the task twice: as an argument, and where it is polled.
+pub(super) fn guard(context: Rc<Context>, task: impl Future<Output = ()>) -> impl Future<Output = ()> {
+    std::panic::AssertUnwindSafe(task).catch_unwind().map(move |result| {
+        if result.is_err() {
+            context.metrics.panics.inc();
+            tracing::error!("a connection's task panicked");
+        }
+    })
 }
 
 /// TLS for TCP from a shared configuration.

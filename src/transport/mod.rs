@@ -3,6 +3,7 @@
 //! `connection` is the only place that knows all four; `websocket` and `webtransport` know only their wire. Its invariant: whatever a peer does before its hello has a total
 //! deadline, and whatever it does after that is bounded by its session and its outbox.
 
+mod alarm;
 pub mod connection;
 pub mod http;
 pub mod quic;
@@ -32,6 +33,8 @@ pub const PATH: &str = "/fanfare";
 pub struct Limits {
     /// For TLS, the WebSocket upgrade, CONNECT, or the first frame of a stream; each in total.
     pub handshake_deadline: Duration,
+    /// How long one TCP connection may carry HTTP requests; then it is asked to end, and ended.
+    pub http_lifetime: Duration,
     /// Handshakes that one worker has under way at once; more wait in the kernel.
     pub handshakes: usize,
     /// Connections that one worker holds; more are refused.

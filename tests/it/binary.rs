@@ -95,6 +95,52 @@ fn a_port_in_use_is_named_and_ends_with_3() {
 }
 
 #[test]
+fn a_port_in_use_is_named_whichever_listener_wants_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (tcp, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    for (key, addr) in [("secure", tcp.local_addr().unwrap()), ("api", tcp.local_addr().unwrap()), ("quic", udp.local_addr().unwrap())] {
+        let others = ["http", "secure", "quic"].into_iter().filter(|other| *other != key);
+        let listen: Vec<String> = others.flat_map(|other| [format!("--{other}"), "127.0.0.1:0".into()]).collect();
+        let taken = [format!("--{key}"), addr.to_string()];
+        let args: Vec<&str> = listen.iter().chain(&taken).map(String::as_str).collect();
+        let (code, words) = refused("dev", home.path(), &args);
+        assert_eq!(code, Some(3), "{key}: {words}");
+        assert!(words.contains(&format!("listen.{key}")) && words.contains(&addr.to_string()), "{words}");
+        assert_eq!(words.trim().lines().count(), 1, "{words}");
+    }
+}
+
+#[test]
+fn a_configuration_file_that_is_no_toml_or_not_there_is_named_and_ends_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("broken.toml"), "workers = 1\nnode = = 'x'\n").unwrap();
+    for (file, say) in [("broken.toml", "line 2"), ("absent.toml", "absent.toml")] {
+        for mode in ["dev", "check-config"] {
+            let (code, words) = refused(mode, home.path(), &["--config", file]);
+            assert_eq!(code, Some(2), "{mode}: {words}");
+            assert!(words.contains(file) && words.contains(say), "{mode}: {words}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_not_the_certificate_s_is_named_and_ends_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let (own, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    std::fs::write(home.path().join("cert.pem"), params.self_signed(&own).unwrap().pem()).unwrap();
+    std::fs::write(home.path().join("other.pem"), other.serialize_pem()).unwrap();
+    std::fs::write(home.path().join("text.pem"), "this is no key\n").unwrap();
+    for key in ["other.pem", "text.pem"] {
+        let setting = format!("tls.key={key}");
+        let args = [&ANY[..], &["--set", "tls.certificate=cert.pem", "--set", &setting]].concat();
+        let (code, words) = refused("dev", home.path(), &args);
+        assert_eq!(code, Some(2), "{words}");
+        assert!(words.contains("tls.") && words.contains(key), "{words}");
+    }
+}
+
+#[test]
 fn a_wrong_configuration_names_key_value_and_rule_and_ends_with_2() {
     let home = tempfile::tempdir().unwrap();
     let (code, words) = refused("dev", home.path(), &["--set", "limits.frame=lots", "--set", "limits.frmae=1"]);

@@ -54,7 +54,12 @@ pub fn config(workers: usize) -> Config {
             node: "test".into(),
         },
         outbox: OutboxLimits { bytes: 1 << 20, age: Duration::from_secs(30) },
-        limits: Limits { handshake_deadline: Duration::from_secs(10), handshakes: 64, connections: 10_000 },
+        limits: Limits {
+            handshake_deadline: Duration::from_secs(10),
+            http_lifetime: Duration::from_secs(600),
+            handshakes: 64,
+            connections: 10_000,
+        },
         policies: Arc::new(Policies::new(rules, fallback)),
         // A token is the name of the user; `bad` is refused.
         authenticate: Arc::new(|token| match token {

@@ -197,6 +197,45 @@ async fn handshakes_that_stall_are_closed_in_time() {
 }
 
 #[tokio::test]
+async fn http_connections_end_whether_they_ask_without_end_or_take_no_answers() {
+    let mut config = config(1);
+    config.limits.handshake_deadline = Duration::from_millis(300);
+    config.limits.http_lifetime = Duration::from_millis(300);
+    let server = TestServer::with(config);
+    let request = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    for reads in [true, false] {
+        let (mut read, mut write) = TcpStream::connect(server.listen().http.unwrap()).await.unwrap().into_split();
+        let asking = async {
+            let many = if reads { request.to_vec() } else { request.repeat(1000) };
+            // Each request is whole in time, and one follows another.
+            while write.write_all(&many).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let taking = async {
+            if reads {
+                let mut answers = Vec::new();
+                // By an end or by a reset.
+                let _ = read.read_to_end(&mut answers).await;
+                assert!(answers.starts_with(b"HTTP/1.1 404"));
+            }
+        };
+        soon(async { tokio::join!(asking, taking) }).await;
+    }
+    assert_others_are_served(&server).await;
+}
+
+#[tokio::test]
+async fn asking_for_the_websocket_without_an_upgrade_is_told_what_is_needed() {
+    let server = TestServer::start(1);
+    let mut stream = TcpStream::connect(server.listen().http.unwrap()).await.unwrap();
+    stream.write_all(b"GET /fanfare HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426") && answer.contains("WebSocket upgrade of version 13"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_session_without_a_stream_is_closed_in_time() {
     let server = short_deadlines();
     let target = server.target(WAYS[2]);

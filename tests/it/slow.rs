@@ -22,19 +22,12 @@ async fn a_reader_that_stops_is_closed_and_the_others_get_everything() {
         stopped.subscribe("a", None).await;
         let mut reading = server.client(way).await;
         reading.subscribe("a", None).await;
-        let reader = tokio::spawn(async move {
-            let mut seen = 0;
-            while seen < 1000 {
-                seen = reading.event().await.offset;
-            }
-            seen
-        });
+        // One reads what the other doesn't: only that makes the difference, not how fast this machine is.
         for n in 1..=1000 {
             server.publish("a", &big(n)).await;
+            assert_eq!(reading.event().await.offset, n as u64);
             assert!(server.metric("fanfare_outbox_bytes") <= 2.0 * 300_000.0);
-            tokio::time::sleep(std::time::Duration::from_micros(500)).await;
         }
-        assert_eq!(soon(reader).await.unwrap(), 1000);
         let counted = "fanfare_events_dropped_total{reason=\"disconnected\"}";
         until("the drop is counted", || server.metric(counted) > 0.0).await;
         drop(stopped);

@@ -4,20 +4,23 @@
 //! server echoes what comes on a stream. The control runs the same endpoints on sockets among which the kernel chooses by address.
 
 use std::{
+    future::poll_fn,
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use fanfare::transport::quic::{self, Steering};
+use fanfare::transport::quic::{self, Read, Steering};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig};
+use quinn_proto::Dir;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, LocalSet},
 };
 
 const LOCALHOST: &str = "127.0.0.1:0";
@@ -65,12 +68,12 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// One endpoint a socket, and how many connections each has accepted.
+/// One endpoint a socket, each on a thread of its own, and how many connections each has accepted. They end when this is dropped.
 struct Echo {
     addr: SocketAddr,
     accepted: Arc<[AtomicUsize]>,
     certificate: Certificate,
-    _tasks: JoinSet<()>,
+    _stop: Vec<oneshot::Sender<()>>,
 }
 
 impl Echo {
@@ -79,12 +82,23 @@ impl Echo {
         let addr = sockets[0].local_addr().unwrap();
         let workers = sockets.len();
         let accepted: Arc<[AtomicUsize]> = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        let mut tasks = JoinSet::new();
+        let mut stops = Vec::new();
         for (worker, socket) in sockets.into_iter().enumerate() {
-            let endpoint = quic::endpoint(socket, worker, workers, certificate.server.clone()).unwrap();
-            tasks.spawn(serve(endpoint, worker, accepted.clone(), retry));
+            let (stop, stopped) = oneshot::channel::<()>();
+            stops.push(stop);
+            let (config, accepted) = (certificate.server.clone(), accepted.clone());
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let run = async {
+                    let (endpoint, driver) = quic::endpoint(socket, worker, workers, config).unwrap();
+                    tokio::task::spawn_local(driver);
+                    tokio::task::spawn_local(async move { serve(endpoint, &accepted[worker], retry).await });
+                    let _ = stopped.await;
+                };
+                LocalSet::new().block_on(&runtime, run);
+            });
         }
-        Self { addr, accepted, certificate, _tasks: tasks }
+        Self { addr, accepted, certificate, _stop: stops }
     }
 
     fn accepted(&self) -> Vec<usize> {
@@ -92,24 +106,37 @@ impl Echo {
     }
 }
 
-async fn serve(endpoint: Endpoint, worker: usize, accepted: Arc<[AtomicUsize]>, retry: bool) {
-    let mut connections = JoinSet::new();
-    while let Some(incoming) = endpoint.accept().await {
+async fn serve(endpoint: quic::Endpoint, accepted: &AtomicUsize, retry: bool) {
+    loop {
+        let incoming = endpoint.accept().await;
         if retry && !incoming.remote_address_validated() {
-            incoming.retry().unwrap();
+            incoming.retry();
             continue;
         }
-        accepted[worker].fetch_add(1, Ordering::Relaxed);
-        connections.spawn(async move {
-            let Ok(connection) = incoming.await else { return };
-            let Ok((mut send, mut recv)) = connection.accept_bi().await else { return };
-            while let Ok(Some(chunk)) = recv.read_chunk(1024, true).await {
-                if send.write_chunk(chunk.bytes).await.is_err() {
-                    return;
-                }
-            }
-        });
+        accepted.fetch_add(1, Ordering::Relaxed);
+        tokio::task::spawn_local(echo(incoming.accept().unwrap()));
     }
+}
+
+/// Says on the first stream what it hears there.
+async fn echo(connection: quic::Connection) {
+    let mut stream = None;
+    poll_fn(|cx| {
+        connection.register(cx);
+        stream = stream.or_else(|| connection.accept(Dir::Bi));
+        let Some(stream) = stream else { return if connection.is_lost() { Poll::Ready(()) } else { Poll::Pending } };
+        loop {
+            match connection.read(stream, 1024) {
+                Read::Chunk(bytes) => {
+                    assert_eq!(connection.write(stream, &mut [bytes.clone()]), Ok(bytes.len()));
+                    connection.flush();
+                }
+                Read::Blocked => return Poll::Pending,
+                Read::End | Read::Lost => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
 }
 
 /// A connection through a relay of its own.

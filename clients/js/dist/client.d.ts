@@ -4,6 +4,8 @@ import { type FanfareEvent, type Position } from './frames.js';
 import { Group, type GroupHost, type PublishOptions, type Receipt } from './group.js';
 import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor } from './transport.js';
 export type State = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed';
+/** Why a token is asked for. */
+export type TokenReason = 'initial' | 'expiring' | 'rejected';
 export interface ClientOptions {
     /** The server's HTTP address; default: the page's own origin. */
     url?: string;
@@ -12,9 +14,9 @@ export interface ClientOptions {
     websocket?: Endpoint;
     /** Who this is; default: anonymous. */
     token?: string;
-    /** Asked for a token before a connection that needs one; never twice at a time. */
+    /** Asked for a token when there is none, when its time is over by its own word, or when the server has rejected it. */
     getToken?: (request: {
-        reason: 'initial' | 'rejected';
+        reason: TokenReason;
         signal: AbortSignal;
     }) => Promise<string>;
     /** In order of preference; default both. */
@@ -30,7 +32,7 @@ export declare class Client implements GroupHost {
     rtt: number | null;
     /** Why it is not WebTransport; null while it is. */
     fallbackReason: string | null;
-    /** When the next attempt comes, while it is `reconnecting`. */
+    /** When the next attempt comes while it is `reconnecting` (`Infinity`: when the page wakes), or why it has `failed`. */
     retry: {
         attempt: number;
         nextAt: number;
@@ -47,11 +49,11 @@ export declare class Client implements GroupHost {
     get transport(): TransportName | null;
     /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error` or `gap`. Returns its undo. */
     on(type: string, handler: Handler, options?: OnOptions): Undo;
-    /** The group with this name; it is followed until every holder has left. Connects if nothing has yet. */
+    /** The group with this name; it is followed until every holder has left. Connects if nothing has yet, unless `disconnect` was called. */
     group(name: string, options?: {
         since?: Position;
     }): Group;
-    /** Connects, and stays connected until `disconnect`. */
+    /** Connects, and stays connected until `disconnect`. While it is `reconnecting`: tries at once. */
     connect(): Promise<void>;
     /** Ends the connection for good: nothing comes back by itself. */
     disconnect(): void;
@@ -65,6 +67,8 @@ export declare class Client implements GroupHost {
     release(name: string): void;
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
+    /** Measures the round trip, in ms; `rtt` keeps it. Rejects when the connection is lost before the answer. */
+    ping(): Promise<number>;
 }
 /** A client that connects when it is asked to, or with its first group. */
 export declare function createClient(options?: ClientOptions): Client;

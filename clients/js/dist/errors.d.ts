@@ -12,5 +12,7 @@ export declare class FanfareError extends Error {
 }
 /** Whether a connection that ended with this code wants a new token first. */
 export declare const wantsToken: (code: number) => boolean;
+/** Whether the server itself has answered: by another transport it would say the same. */
+export declare const isAnswer: (error: unknown) => boolean;
 /** Whether a connection that ended with this code must not be made again. */
 export declare const isFinal: (code: number) => boolean;

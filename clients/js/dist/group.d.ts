@@ -1,6 +1,6 @@
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { type FanfareEvent, type Position } from './frames.js';
-import type { FanfareError } from './errors.js';
+import { FanfareError } from './errors.js';
 export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
 /** What a group needs of its client. */
 export interface GroupHost {
@@ -54,6 +54,6 @@ export declare class Group {
     publish(kind: string, content: unknown, options?: PublishOptions): Promise<Receipt>;
     /** Stops this holder's handlers, and following when it was the last holder. */
     leave(): void;
-    /** Every event from now on. At most 1,000 wait for a slow loop; then the oldest are dropped. */
-    [Symbol.asyncIterator](): AsyncGenerator<FanfareEvent, void, void>;
+    /** Every event from now on, until this holder leaves. A loop that falls 1,000 events behind fails: nothing is dropped silently. */
+    [Symbol.asyncIterator](): AsyncIterableIterator<FanfareEvent, undefined>;
 }

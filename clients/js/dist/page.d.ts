@@ -1,10 +1,10 @@
 import type { Undo } from './emitter.js';
 export interface PageEvents {
-    /** Find out whether the connection still lives. */
-    probe(): void;
-    /** The page is put to sleep: leave cleanly, so that the server sees it. */
-    leave(): void;
-    /** The page is awake or online again. */
+    /** The page is put to sleep, or left. */
+    sleep(): void;
+    /** The page is looked at again, awake, or online. */
     wake(): void;
 }
-export declare function watchPage({ leave, wake }: PageEvents): Undo;
+/** Whether nobody can see the page. */
+export declare const isHidden: () => boolean;
+export declare function watchPage({ sleep, wake }: PageEvents): Undo;

@@ -1,7 +1,7 @@
 // Which transport: gates, what was learnt before, and the race whose winner is the first welcome.
 
 import { decodeFrame, GOODBYE, number, WELCOME, type Frame } from './frames.js';
-import { FanfareError } from './errors.js';
+import { FanfareError, isAnswer } from './errors.js';
 import { openWebSocket, openWebTransport, type Endpoint, type Listener, type TransportName, type WebSocketConstructor, type WebTransportConstructor, type Wire } from './transport.js';
 
 /** Which browser engines may use WebTransport; data from the server. */
@@ -66,23 +66,29 @@ export async function connect(choice: Choice, hello: (reason: string) => Uint8Ar
   const race = new AbortController();
   signal.addEventListener('abort', () => race.abort(), { once: true });
   const attempt = (name: TransportName, reason: string) => attemptOne(choice, name, hello(reason), reason, adopt, race.signal);
+  if (stop === 'cold') {
+    // Cold is a reason to begin with the other one, not to do without.
+    const warm = websocketAllowed ? attempt('websocket', stop) : Promise.reject(new FanfareError(0, 'no WebSocket'));
+    return await warm.catch((error: unknown) => (isAnswer(error) ? Promise.reject(error) : attempt('webtransport', 'preferred')));
+  }
   if (stop !== null) {
     if (!websocketAllowed) throw new FanfareError(0, `no transport can be used (WebTransport: ${stop})`);
     return await attempt('websocket', stop);
   }
   const first = attempt('webtransport', 'preferred');
   if (!websocketAllowed) return await first;
-  const outcome = await Promise.race([first.then((won) => won, () => 'blocked' as const), later(HEAD_START)]);
+  const failed = (error: unknown) => (isAnswer(error) ? Promise.reject(error) : ('blocked' as const));
+  const outcome = await Promise.race([first.then((won) => won, failed), later(HEAD_START)]);
   if (typeof outcome === 'object') return outcome;
   const second = attempt('websocket', outcome);
   return await firstOf([first, second]);
 }
 
-/** The first that succeeds; the last failure if none does. */
+/** The first that succeeds; the server's refusal, or else the last failure if none does. */
 function firstOf(attempts: Promise<Won>[]): Promise<Won> {
   return new Promise((resolve, reject) => {
     let left = attempts.length;
-    for (const attempt of attempts) attempt.then(resolve, (error: unknown) => --left === 0 && reject(error));
+    for (const attempt of attempts) attempt.then(resolve, (error: unknown) => (--left === 0 || isAnswer(error)) && reject(error));
   });
 }
 

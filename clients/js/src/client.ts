@@ -1,17 +1,23 @@
 // The client: what the application wants to follow, and a connection that comes and goes underneath.
 
 import { Backoff, type ReconnectOptions } from './backoff.js';
-import { connect, type Rule, type Won } from './choose.js';
+import { connect, type Won } from './choose.js';
+import { discover } from './discover.js';
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { FanfareError, isFinal, wantsToken } from './errors.js';
 import * as wireFormat from './frames.js';
 import { type FanfareEvent, type Frame, number, type Position } from './frames.js';
 import { Group, Subscription, type GroupHost, type PublishOptions, type Receipt } from './group.js';
-import { watchPage } from './page.js';
-import { isCold, rememberOutcome } from './memory.js';
+import { rememberOutcome } from './memory.js';
+import { isHidden, watchPage } from './page.js';
+import { Requests } from './requests.js';
+import { isExpired } from './token.js';
 import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor, Wire } from './transport.js';
 
 export type State = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed';
+
+/** Why a token is asked for. */
+export type TokenReason = 'initial' | 'expiring' | 'rejected';
 
 export interface ClientOptions {
   /** The server's HTTP address; default: the page's own origin. */
@@ -21,8 +27,8 @@ export interface ClientOptions {
   websocket?: Endpoint;
   /** Who this is; default: anonymous. */
   token?: string;
-  /** Asked for a token before a connection that needs one; never twice at a time. */
-  getToken?: (request: { reason: 'initial' | 'rejected'; signal: AbortSignal }) => Promise<string>;
+  /** Asked for a token when there is none, when its time is over by its own word, or when the server has rejected it. */
+  getToken?: (request: { reason: TokenReason; signal: AbortSignal }) => Promise<string>;
   /** In order of preference; default both. */
   transports?: TransportName[];
   reconnect?: ReconnectOptions;
@@ -31,17 +37,12 @@ export interface ClientOptions {
   fetch?: typeof fetch;
 }
 
-interface Pending {
-  resolve(value: Frame): void;
-  reject(error: FanfareError): void;
-}
-
 const NAME = 'fanfare-js/0.1.0';
-/** Browser promises may never settle: how long the server has to tell where it listens, in ms. */
-const DISCOVERY_MS = 4000;
 /** How long the server has to answer a subscribe, in ms, and when a refused one is repeated if the server names no time. */
 const SUBSCRIBE_MS = 10_000;
 const RETRY_MS = 1000;
+/** A page that wakes asks whether its connection lives: how long the answer may take, in ms. */
+const PROBE_MS = 2000;
 /** A stream that catches up has failed when nothing came on it for so long, in ms. */
 const REPLAY_SILENCE_MS = 5000;
 /** Events that wait to learn which group they belong to; the rest is in history and comes again, or is told as a gap. */
@@ -52,7 +53,7 @@ export class Client implements GroupHost {
   readonly #options: ClientOptions;
   readonly #emitter = new Emitter((error) => this.failed(error));
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #pending = new Map<number, Pending>();
+  readonly #requests = new Requests((frame) => this.#send(frame));
   readonly #groups = new Map<number, { name: string; epoch: number }>();
   readonly #backoff: Backoff;
   #state: State = 'idle';
@@ -60,7 +61,6 @@ export class Client implements GroupHost {
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
-  #request = 0;
   /** Streams on which groups catch up. */
   #replays = 0;
   /** Events whose group number is not known yet. */
@@ -69,11 +69,21 @@ export class Client implements GroupHost {
   #token: string | undefined;
   #pingInterval = 25_000;
   #unwatch: Undo | null = null;
+  /** Disconnected on purpose: only `connect` begins anew. */
+  #final = false;
+  /** A page that nobody sees comes back once by itself, and does not loop. */
+  #triedHidden = false;
+  /** When the server lets this client come back at the earliest, in ms since 1970. */
+  #notBefore = 0;
+  #renewing = false;
+  /** The server has rejected the token that is there. */
+  #rejected = false;
+  #failing = false;
   /** How long the last ping took, in ms. */
   rtt: number | null = null;
   /** Why it is not WebTransport; null while it is. */
   fallbackReason: string | null = null;
-  /** When the next attempt comes, while it is `reconnecting`. */
+  /** When the next attempt comes while it is `reconnecting` (`Infinity`: when the page wakes), or why it has `failed`. */
   retry: { attempt: number; nextAt: number; reason: string } | null = null;
   /** Who the server takes this client for. */
   user: string | null = null;
@@ -96,29 +106,34 @@ export class Client implements GroupHost {
     return this.#emitter.on(type, handler, options);
   }
 
-  /** The group with this name; it is followed until every holder has left. Connects if nothing has yet. */
+  /** The group with this name; it is followed until every holder has left. Connects if nothing has yet, unless `disconnect` was called. */
   group(name: string, options: { since?: Position } = {}): Group {
     let subscription = this.#subscriptions.get(name);
     if (subscription === undefined) {
       subscription = new Subscription(name, this, options.since ?? null);
       this.#subscriptions.set(name, subscription);
       if (this.#state === 'connected') this.#subscribe(subscription);
-      else if (this.#state === 'idle') void this.connect();
+      else if (this.#state === 'idle' && !this.#final) this.connect().catch(() => {});
     }
     return new Group(subscription);
   }
 
-  /** Connects, and stays connected until `disconnect`. */
+  /** Connects, and stays connected until `disconnect`. While it is `reconnecting`: tries at once. */
   connect(): Promise<void> {
+    this.#final = false;
     if (this.#state === 'idle' || this.#state === 'failed') {
-      this.#unwatch ??= watchPage({ probe: () => this.#probe(), leave: () => this.#sleep(), wake: () => this.#wake() });
+      this.#backoff.attempt = 0;
+      this.#unwatch ??= watchPage({ sleep: () => this.#sleep(), wake: () => this.#wake() });
       void this.#attempt('connecting');
+    } else if (this.#state === 'reconnecting' && this.retry !== null) {
+      void this.#attempt('reconnecting');
     }
     return this.ready();
   }
 
   /** Ends the connection for good: nothing comes back by itself. */
   disconnect(): void {
+    this.#final = true;
     clearTimeout(this.#timer);
     this.#unwatch?.();
     this.#unwatch = null;
@@ -130,6 +145,7 @@ export class Client implements GroupHost {
   /** Resolves when connected, rejects when it has failed for good or the time is over. */
   ready({ timeout = 30_000 }: { timeout?: number } = {}): Promise<void> {
     if (this.#state === 'connected') return Promise.resolve();
+    if (this.#state === 'failed') return Promise.reject(new FanfareError(0, this.retry?.reason ?? 'failed'));
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => settle(new FanfareError(0, `not connected in ${timeout} ms`)), timeout);
       const settle = (error: FanfareError | null) => {
@@ -148,6 +164,7 @@ export class Client implements GroupHost {
   /** The token of the next hello, and of the session that is there. */
   setToken(token: string): void {
     this.#token = token;
+    this.#rejected = false;
     if (this.#state === 'connected') void this.#ask(wireFormat.REFRESH, [token], 5000).catch((error) => this.#emitter.emit('error', error));
   }
 
@@ -166,7 +183,11 @@ export class Client implements GroupHost {
   failed(error: unknown): void {
     if (typeof reportError === 'function') reportError(error);
     else console.error(error);
+    // A handler of `error` that throws is not told of itself.
+    if (this.#failing) return;
+    this.#failing = true;
     this.#emitter.emit('error', error);
+    this.#failing = false;
   }
 
   dispatch(event: FanfareEvent): void {
@@ -180,16 +201,20 @@ export class Client implements GroupHost {
     this.#emitter.emit('state', state);
   }
 
-  async #attempt(state: 'connecting' | 'reconnecting', reason: 'initial' | 'rejected' = 'initial'): Promise<void> {
+  async #attempt(state: 'connecting' | 'reconnecting'): Promise<void> {
     clearTimeout(this.#timer);
     this.retry = null;
     this.#become(state);
     const abort = (this.#abort = new AbortController());
     try {
-      if (this.#options.getToken !== undefined && (this.#token === undefined || reason === 'rejected')) {
+      const reason = this.#tokenLack();
+      if (this.#options.getToken !== undefined && reason !== null) {
         this.#token = await this.#options.getToken({ reason, signal: abort.signal });
+        abort.signal.throwIfAborted();
+        this.#rejected = false;
       }
-      const choice = await this.#discover(abort.signal);
+      const choice = await discover(this.#options, abort.signal);
+      abort.signal.throwIfAborted();
       const hello = (why: string) => wireFormat.encodeFrame([wireFormat.HELLO, 1, this.#token ?? null, { client: NAME, transport: why }]);
       const adopt = (won: Won) => {
         if (this.#wire !== null || abort.signal.aborted) return null;
@@ -207,30 +232,11 @@ export class Client implements GroupHost {
     }
   }
 
-  async #discover(signal: AbortSignal) {
-    const own = this.#options;
-    let webtransport = own.webtransport ?? null;
-    let websocket = own.websocket;
-    let rules: Rule[] = [];
-    if (websocket === undefined) {
-      const base = (own.url ?? globalThis.location?.origin ?? '').replace(/\/$/, '');
-      const answer = await (own.fetch ?? fetch)(`${base}/.well-known/fanfare`, { signal: AbortSignal.any([signal, AbortSignal.timeout(DISCOVERY_MS)]) });
-      if (!answer.ok) throw new FanfareError(0, `${base} answers ${answer.status}`);
-      const told = (await answer.json()) as { webtransport: Endpoint | null; websocket: Endpoint; rules?: Rule[] };
-      webtransport = own.webtransport === undefined ? told.webtransport : webtransport;
-      websocket = told.websocket;
-      rules = told.rules ?? [];
-    }
-    return {
-      webtransport,
-      websocket,
-      rules,
-      transports: own.transports ?? (['webtransport', 'websocket'] as TransportName[]),
-      WebTransport: own.WebTransport ?? globalThis.WebTransport,
-      WebSocket: own.WebSocket ?? globalThis.WebSocket,
-      userAgent: globalThis.navigator?.userAgent ?? '',
-      cold: isCold(),
-    };
+  /** What is wrong with the token that is there; null if nothing is. */
+  #tokenLack(): TokenReason | null {
+    if (this.#token === undefined) return 'initial';
+    if (this.#rejected) return 'rejected';
+    return isExpired(this.#token, Date.now()) ? 'expiring' : null;
   }
 
   #opened({ wire, welcome, reason }: Won): void {
@@ -242,10 +248,11 @@ export class Client implements GroupHost {
     this.node = (options['node'] ?? null) as string | null;
     this.#pingInterval = number(options['ping']) || this.#pingInterval;
     this.fallbackReason = wire.name === 'webtransport' ? null : reason;
+    this.#notBefore = 0;
     this.#become('connected');
     this.#listenFor(2 * this.#pingInterval);
     for (const subscription of this.#subscriptions.values()) this.#subscribe(subscription);
-    this.#probe();
+    this.ping().catch(() => {});
   }
 
   /** Nothing for two ping intervals: the connection is dead, whatever the browser thinks. */
@@ -254,21 +261,19 @@ export class Client implements GroupHost {
     this.#watchdog = setTimeout(() => this.#lost(4002, 'nothing was received for two ping intervals'), ms);
   }
 
+  /** Measures the round trip, in ms; `rtt` keeps it. Rejects when the connection is lost before the answer. */
+  async ping(): Promise<number> {
+    if (this.#state !== 'connected') throw new FanfareError(0, 'not connected');
+    this.rtt = await this.#requests.ping();
+    this.#emitter.emit('rtt', this.rtt);
+    return this.rtt;
+  }
+
+  /** Finds out whether the connection still lives. A page that has slept is no reason to avoid a transport. */
   #probe(): void {
-    if (this.#state !== 'connected') return;
-    const sent = performance.now();
     const wire = this.#wire;
-    const timer = setTimeout(() => this.#wire === wire && this.#lost(4002, 'a ping was not answered'), 2000);
-    const id = (this.#request = (this.#request % 0x7fffffff) + 1);
-    this.#pending.set(-id, {
-      resolve: () => {
-        clearTimeout(timer);
-        this.rtt = performance.now() - sent;
-        this.#emitter.emit('rtt', this.rtt);
-      },
-      reject: () => clearTimeout(timer),
-    });
-    this.#send([wireFormat.PING, id]);
+    const timer = setTimeout(() => this.#wire === wire && this.#lost(0, 'a ping was not answered'), PROBE_MS);
+    this.ping().catch(() => {}).finally(() => clearTimeout(timer));
   }
 
   #send(frame: unknown[]): void {
@@ -278,17 +283,7 @@ export class Client implements GroupHost {
 
   #ask(op: number, fields: unknown[], timeout: number): Promise<Frame> {
     if (this.#state !== 'connected') return Promise.reject(new FanfareError(0, 'not connected'));
-    const request = (this.#request = (this.#request % 0x7fffffff) + 1);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(() => reject(new FanfareError(0, `no answer in ${timeout} ms`))), timeout);
-      const settle = (act: () => void) => {
-        clearTimeout(timer);
-        this.#pending.delete(request);
-        act();
-      };
-      this.#pending.set(request, { resolve: (frame) => settle(() => resolve(frame)), reject: (error) => settle(() => reject(error)) });
-      this.#send([op, request, ...fields]);
-    });
+    return this.#requests.ask(op, fields, timeout);
   }
 
   #subscribe(subscription: Subscription): void {
@@ -312,7 +307,7 @@ export class Client implements GroupHost {
 
   /** Catching up has a stream of its own, and live events wait until it has ended. A stream that fails or falls silent does not count: the main stream is asked for all of it again. */
   async #catchUp(subscription: Subscription, position: Position, wire: Wire, replay: NonNullable<Wire['replay']>): Promise<void> {
-    const request = (this.#request = (this.#request % 0x7fffffff) + 1);
+    const request = this.#requests.next();
     const frame = wireFormat.encodeFrame([wireFormat.SUBSCRIBE, request, subscription.name, { since: [...position] }]);
     subscription.hold();
     this.#replays += 1;
@@ -335,30 +330,29 @@ export class Client implements GroupHost {
 
   #received(bytes: Uint8Array, replayed: boolean): void {
     this.#listenFor(2 * this.#pingInterval);
-    const frame = wireFormat.decodeFrame(bytes);
+    let frame: Frame;
+    try {
+      frame = wireFormat.decodeFrame(bytes);
+    } catch (error) {
+      return this.#lost(0, `the server sent what is no frame: ${error}`);
+    }
     if (this.debug) console.debug('fanfare ←', frame);
     switch (frame[0]) {
       case wireFormat.EVENT: return this.#event(frame, replayed);
       case wireFormat.SUBSCRIBED: return this.#subscribed(frame);
       case wireFormat.GAP: return this.#gap(frame);
       case wireFormat.PING: return this.#send([wireFormat.PONG, number(frame[1])]);
-      case wireFormat.PONG: return this.#settle(-number(frame[1]), (pending) => pending.resolve(frame));
+      case wireFormat.PONG: return this.#requests.answer(-number(frame[1]), frame);
       case wireFormat.GOODBYE: return this.#lost(number(frame[1]), String(frame[2] ?? ''), frame[3] === true, number(frame[4]));
       case wireFormat.ERROR: {
         const error = new FanfareError(number(frame[2]), String(frame[3] ?? ''), typeof frame[4] === 'number' ? frame[4] : null);
-        return this.#settle(number(frame[1]), (pending) => pending.reject(error));
+        return this.#requests.refuse(number(frame[1]), error);
       }
       case wireFormat.UNSUBSCRIBED:
         if (frame[1] === 0) this.#subscriptions.get(String(frame[2]))?.denied(new FanfareError(number(frame[3]), 'the server ended the subscription'));
-        return this.#settle(number(frame[1]), (pending) => pending.resolve(frame));
-      default: return this.#settle(number(frame[1]), (pending) => pending.resolve(frame));
+        return this.#requests.answer(number(frame[1]), frame);
+      default: return this.#requests.answer(number(frame[1]), frame);
     }
-  }
-
-  #settle(request: number, act: (pending: Pending) => void): void {
-    const pending = this.#pending.get(request);
-    this.#pending.delete(request);
-    if (pending !== undefined) act(pending);
   }
 
   #subscribed(frame: Frame): void {
@@ -377,7 +371,7 @@ export class Client implements GroupHost {
       if (recovered === null || recovered === undefined) subscription.position = [number(epoch), number(offset)];
       subscription.emitter.emit('joined', { recovered: recovered !== false, missed: number(missed) });
     }
-    this.#settle(number(request), (pending) => pending.resolve(frame));
+    this.#requests.answer(number(request), frame);
     const early = this.#early.filter((event) => number(event[1]) === told);
     this.#early = this.#early.filter((event) => number(event[1]) !== told);
     for (const event of early) this.#event(event, false);
@@ -399,7 +393,9 @@ export class Client implements GroupHost {
     if (group === undefined || subscription === undefined) return;
     group.epoch = number(frame[2]);
     const [from, to] = [number(frame[3]), number(frame[4])];
-    subscription.position = [group.epoch, to];
+    // A gap whose place nobody knows moves nothing back.
+    const reached = subscription.position?.[0] === group.epoch ? subscription.position[1] : 0;
+    subscription.position = [group.epoch, Math.max(reached, to)];
     const gap = { group: group.name, from, to, count: typeof frame[5] === 'number' ? frame[5] : null, reason: GAP_REASONS[number(frame[6])] ?? 'unknown' };
     subscription.emitter.emit('gap', gap);
     this.#emitter.emit('gap', gap);
@@ -424,25 +420,56 @@ export class Client implements GroupHost {
       return;
     }
     const wait = delay + this.#backoff.next();
-    this.retry = { attempt: this.#backoff.attempt, nextAt: Date.now() + wait, reason: error.reason };
+    this.#notBefore = Date.now() + delay;
+    this.#rejected ||= tokenCure;
+    if (isHidden() && this.#triedHidden) return this.#pause(error.reason);
+    this.#triedHidden = isHidden();
+    this.#waitUntil(Date.now() + wait, error.reason);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#attempt('reconnecting'), wait);
+  }
+
+  /** Nothing more is tried until the page wakes. */
+  #pause(reason: string): void {
+    clearTimeout(this.#timer);
+    this.#waitUntil(Infinity, reason);
+  }
+
+  #waitUntil(nextAt: number, reason: string): void {
+    this.retry = { attempt: this.#backoff.attempt, nextAt, reason };
     this.#become('reconnecting');
     this.#emitter.emit('state', this.#state);
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#attempt('reconnecting', tokenCure ? 'rejected' : 'initial'), wait);
   }
 
-  /** The page goes to sleep: the server sees a leave and not a timeout, and nothing is tried until the page wakes. */
+  /** The page goes to sleep: the server sees a leave and not a timeout. */
   #sleep(): void {
-    if (this.#state !== 'connected') return;
+    if (this.#state === 'idle' || this.#state === 'failed') return;
     this.#drop();
-    this.retry = { attempt: 0, nextAt: Infinity, reason: 'the page is asleep' };
-    this.#become('reconnecting');
+    this.#pause('the page is asleep');
   }
 
-  /** The page is awake or online again: no use in waiting longer. */
+  /** The page is looked at, awake or online: no use in waiting longer than the server asked for, and a connection may be dead without anybody having been told. */
   #wake(): void {
-    if (this.#state === 'reconnecting' && this.#wire === null && this.retry !== null) void this.#attempt('reconnecting');
-    else this.#probe();
+    this.#triedHidden = false;
+    if (this.#state === 'connected') {
+      this.#renewExpired();
+      this.#probe();
+    } else if (this.#state === 'reconnecting' && this.retry !== null) {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => void this.#attempt('reconnecting'), Math.max(0, this.#notBefore - Date.now()));
+    }
+  }
+
+  /** A token whose time has passed while the page slept. */
+  #renewExpired(): void {
+    const { getToken } = this.#options;
+    if (getToken === undefined || this.#token === undefined || this.#renewing || !isExpired(this.#token, Date.now())) return;
+    this.#renewing = true;
+    const signal = this.#abort?.signal ?? AbortSignal.abort();
+    getToken({ reason: 'expiring', signal })
+      .then((token) => void (signal.aborted ? (this.#token = token) : this.setToken(token)))
+      .catch((error: unknown) => this.#emitter.emit('error', error))
+      .finally(() => (this.#renewing = false));
   }
 
   #drop(): void {
@@ -453,9 +480,7 @@ export class Client implements GroupHost {
     this.#groups.clear();
     this.#replays = 0;
     this.#early = [];
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of pending) reject(new FanfareError(0, 'the connection was lost'));
+    this.#requests.drop();
     for (const subscription of this.#subscriptions.values()) if (subscription.state === 'joined') subscription.state = 'joining';
     if (wire !== null) {
       wire.send(wireFormat.encodeFrame([wireFormat.GOODBYE, 4000]));

@@ -33,5 +33,8 @@ export class FanfareError extends Error {
 /** Whether a connection that ended with this code wants a new token first. */
 export const wantsToken = (code: number): boolean => code >= 4100 && code < 4200;
 
+/** Whether the server itself has answered: by another transport it would say the same. */
+export const isAnswer = (error: unknown): boolean => error instanceof FanfareError && error.code >= 4000;
+
 /** Whether a connection that ended with this code must not be made again. */
 export const isFinal = (code: number): boolean => code >= 4200 && code < 4300;

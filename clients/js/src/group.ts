@@ -2,7 +2,8 @@
 
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { type FanfareEvent, type Position } from './frames.js';
-import type { FanfareError } from './errors.js';
+import { FanfareError } from './errors.js';
+import { Feed } from './feed.js';
 
 export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
 
@@ -31,7 +32,7 @@ export interface Receipt {
 const REMEMBERED = 256;
 /** Live events that are held back while a group catches up; beyond that the oldest go, and a gap tells. */
 const HELD = 1000;
-/** Events that wait for an iterator that does not keep up; beyond that the oldest go. */
+/** Events that wait for a loop that does not keep up; beyond that the loop fails. */
 const BUFFERED = 1000;
 
 /** The client's one record of a group, shared by all its holders. */
@@ -98,6 +99,7 @@ export class Subscription {
 export class Group {
   readonly #subscription: Subscription;
   readonly #undo = new Set<Undo>();
+  readonly #feeds = new Set<Feed>();
   #left = false;
 
   constructor(subscription: Subscription) {
@@ -130,27 +132,21 @@ export class Group {
     if (this.#left) return;
     this.#left = true;
     for (const undo of this.#undo) undo();
+    for (const feed of this.#feeds) feed.end();
     this.#subscription.holders -= 1;
     if (this.#subscription.holders === 0) this.#subscription.host.release(this.name);
   }
 
-  /** Every event from now on. At most 1,000 wait for a slow loop; then the oldest are dropped. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<FanfareEvent, void, void> {
-    const waiting: FanfareEvent[] = [];
-    let wake = () => {};
-    const undo = this.on('*', (event: FanfareEvent) => {
-      waiting.push(event);
-      if (waiting.length > BUFFERED) waiting.shift();
-      wake();
-    });
-    try {
-      while (!this.#left) {
-        const next = waiting.shift();
-        if (next !== undefined) yield next;
-        else await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
+  /** Every event from now on, until this holder leaves. A loop that falls 1,000 events behind fails: nothing is dropped silently. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<FanfareEvent, undefined> {
+    const behind = () => new FanfareError(0, `${BUFFERED} events of ${this.name} wait for a loop that does not keep up`);
+    const feed = new Feed(BUFFERED, behind, () => {
+      this.#feeds.delete(feed);
       undo();
-    }
+    });
+    const undo = this.on('*', (event: FanfareEvent) => feed.push(event));
+    this.#feeds.add(feed);
+    if (this.#left) feed.end();
+    return feed;
   }
 }

@@ -3,25 +3,27 @@
 import type { Undo } from './emitter.js';
 
 export interface PageEvents {
-  /** Find out whether the connection still lives. */
-  probe(): void;
-  /** The page is put to sleep: leave cleanly, so that the server sees it. */
-  leave(): void;
-  /** The page is awake or online again. */
+  /** The page is put to sleep, or left. */
+  sleep(): void;
+  /** The page is looked at again, awake, or online. */
   wake(): void;
 }
 
-export function watchPage({ leave, wake }: PageEvents): Undo {
-  const target = globalThis.document;
-  const windowTarget = globalThis.window;
-  if (target === undefined || windowTarget === undefined) return () => {};
+/** Whether nobody can see the page. */
+export const isHidden = (): boolean => globalThis.document?.visibilityState === 'hidden';
+
+export function watchPage({ sleep, wake }: PageEvents): Undo {
+  const page = globalThis.document;
+  const frame = globalThis.window;
+  if (page === undefined || frame === undefined) return () => {};
   const own = new AbortController();
   const options = { signal: own.signal };
-  target.addEventListener('visibilitychange', () => target.visibilityState === 'visible' && wake(), options);
-  target.addEventListener('freeze', leave, options);
-  target.addEventListener('resume', wake, options);
-  windowTarget.addEventListener('pagehide', leave, options);
-  windowTarget.addEventListener('pageshow', (event) => event.persisted && wake(), options);
-  windowTarget.addEventListener('online', wake, options);
+  page.addEventListener('visibilitychange', () => !isHidden() && wake(), options);
+  page.addEventListener('freeze', sleep, options);
+  page.addEventListener('resume', wake, options);
+  frame.addEventListener('pagehide', sleep, options);
+  frame.addEventListener('pageshow', (event) => event.persisted && wake(), options);
+  frame.addEventListener('online', wake, options);
+  frame.addEventListener('focus', wake, options);
   return () => own.abort();
 }

@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{ConnectionId, ConnectionIdGenerator};
-use quinn_proto::InvalidCid;
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 
 /// The bytes of a connection ID. Short headers don't tell the length, so it is the same for all.
 const LEN: usize = 8;

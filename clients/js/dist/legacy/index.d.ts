@@ -9,6 +9,7 @@ export type LegacyObject = {
 };
 /** The old object for an event, or null for kinds that the old page never had. */
 export declare function legacyObject(event: FanfareEvent): LegacyObject | null;
+/** Connects as soon as it is made, as the old script did: what is for the user comes without asking. */
 export declare class TaskNotifications {
     #private;
     /** The groups that are followed. */

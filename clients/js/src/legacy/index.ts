@@ -1,6 +1,6 @@
 // `taskNotifications`: the interface of the old page script, on top of the client.
 
-import { createClient, type Client, type ClientOptions, type FanfareEvent, type Group } from '../index.js';
+import { createClient, type Client, type ClientOptions, type FanfareError, type FanfareEvent, type Group } from '../index.js';
 import { show, type Ui } from './display.js';
 
 type Callback = (data: LegacyObject) => void;
@@ -30,6 +30,7 @@ export function legacyObject(event: FanfareEvent): LegacyObject | null {
   }
 }
 
+/** Connects as soon as it is made, as the old script did: what is for the user comes without asking. */
 export class TaskNotifications {
   /** The groups that are followed. */
   readonly subscribedGroups = new Set<string>();
@@ -42,6 +43,8 @@ export class TaskNotifications {
     this.client = createClient(options);
     this.#ui = options.ui ?? (() => (globalThis as { UiB?: Ui }).UiB);
     this.client.on('*', (event: FanfareEvent) => this.#received(event));
+    // How it goes on is the client's affair: it comes back by itself.
+    this.client.connect().catch(() => {});
   }
 
   /** Follows a group, now or as soon as there is a connection. */
@@ -51,6 +54,7 @@ export class TaskNotifications {
     const group = this.client.group(name);
     this.#groups.set(name, group);
     group.on('joined', () => console.log(`Group subscription confirmed: ${name}`));
+    group.on('denied', ({ reason }: FanfareError) => console.warn(`Group subscription refused: ${name}: ${reason}`));
     console.log(`Subscribed to group: ${name}`);
   }
 
