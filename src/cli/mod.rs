@@ -31,7 +31,7 @@ pub enum Command {
     /// Print a group's events as they come
     Tail(tail::Tail),
     /// Load a server with subscribers and messages, and account for every delivery
-    Load(load::Load),
+    Load(Box<load::Load>),
     /// Make and show the development certificate
     Cert(cert::Cert),
     /// Make a token for a user

@@ -50,8 +50,10 @@ const FIGURES: &[Figure] = &[
     ("memory", Unit::Number, |report| report.server.map_or(f64::NAN, |server| server.bytes_a_connection_idle)),
 ];
 
+type Comparison = (&'static str, fn(f64, f64) -> bool);
+
 /// The longer ones first, so that `<=` is not read as `<`.
-const COMPARISONS: &[(&str, fn(f64, f64) -> bool)] = &[
+const COMPARISONS: &[Comparison] = &[
     ("<=", |figure, wanted| figure <= wanted),
     (">=", |figure, wanted| figure >= wanted),
     ("!=", |figure, wanted| figure != wanted && !figure.is_nan()),
@@ -64,7 +66,7 @@ impl FromStr for Claim {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let cut = |(nth, (sign, _)): (usize, &(&str, _))| text.split_once(sign).map(|(name, wanted)| (nth, name.trim(), wanted.trim()));
+        let cut = |(nth, (sign, _)): (usize, &Comparison)| text.split_once(sign).map(|(name, wanted)| (nth, name.trim(), wanted.trim()));
         let (comparison, name, wanted) =
             COMPARISONS.iter().enumerate().find_map(cut).ok_or("has to be FIGURE, one of < <= = != >= >, and a number")?;
         let figure = FIGURES.iter().position(|(known, ..)| *known == name).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Accounts for the numbers 1, 2, 3 … of a stream, while the connection follows it.
+/// Accounts for the numbers 1, 2, 3 … of a stream, while the connection follows it. At first it does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// The highest number that came.
@@ -11,8 +11,8 @@ pub struct Ledger {
     floor: u64,
     /// Up to here it was published while the connection was away to come back for it.
     caught_up_at: u64,
-    /// The connection has left; what is published meanwhile is not due.
-    away: bool,
+    /// Whether what is published is due.
+    following: bool,
     /// What was passed over although it was due, in order.
     missing: Vec<Range<u64>>,
     /// What was passed over and was not due, in order.
@@ -49,8 +49,8 @@ pub enum Arrival {
 impl Ledger {
     /// The connection follows from now on; so many have been published.
     pub fn follow(&mut self, published: u64) {
-        self.floor = published;
-        self.away = false;
+        self.floor = self.floor.max(published);
+        self.following = true;
     }
 
     /// The connection is back, and has asked for what was published meanwhile.
@@ -61,13 +61,13 @@ impl Ledger {
     /// The connection leaves and does not ask for what comes; returns how many of the published ones are no longer due.
     pub fn leave(&mut self, published: u64) -> u64 {
         let given_up = self.under_way(published);
-        self.away = true;
+        self.following = false;
         given_up
     }
 
     /// How many are due after the last that came.
     fn under_way(&self, published: u64) -> u64 {
-        if self.away { 0 } else { published.saturating_sub(self.highest.max(self.floor)) }
+        if self.following { published.saturating_sub(self.highest.max(self.floor)) } else { 0 }
     }
 
     /// Enters an arrival.
@@ -83,6 +83,10 @@ impl Ledger {
     }
 
     fn next(&mut self, number: u64) -> Arrival {
+        if !self.following {
+            // The server has let us in, and its answer is still on the way or in the same packet.
+            self.floor = self.floor.max(number);
+        }
         let due = number > self.floor;
         let first_due = (self.highest.max(self.floor) + 1).min(number);
         if self.highest + 1 < first_due {
@@ -159,6 +163,7 @@ mod tests {
         ledger.arrived(1);
         assert_eq!(ledger.leave(3), 2);
         assert_eq!(ledger.lost(5), 0);
+        assert_eq!(ledger.arrived(4), Arrival::Next { passed: 0, due: false });
         ledger.follow(5);
         assert_eq!(ledger.arrived(7), Arrival::Next { passed: 1, due: true });
         assert_eq!(ledger.arrived(5), Arrival::Late { due: false });

@@ -116,8 +116,9 @@ impl Crowd {
 
     async fn come_back(&self, seat: &Seat, connection: Connection) -> Result<Connection, Failure> {
         let place = if self.opener.resumes { connection.place() } else { None };
-        if place.is_none() {
-            seat.member.leave();
+        match place {
+            Some(_) => seat.member.pause(),
+            None => seat.member.leave(),
         }
         connection.close().await;
         let connection = self.enter(seat, place.as_ref()).await?;

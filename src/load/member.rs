@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     ledger::{Arrival, Ledger},
-    marker::{HEAD, MARKER_BYTES, Marker},
+    marker::{HEAD, MARKER_BYTES, Marker, marks},
     tally::{Tally, add},
 };
 
@@ -108,14 +108,14 @@ impl Member {
         let tally = &self.tally;
         let now_us = tally.micros(now);
         let mut ledgers = self.ledgers.borrow_mut();
-        let mut marks = 0;
-        for marker in tally.scanner.marks(bytes) {
-            marks += 1;
+        let mut count = 0;
+        for marker in marks(bytes) {
+            count += 1;
             if marker.run == tally.run {
                 self.mark(&mut ledgers, marker, now_us);
             }
         }
-        marks
+        count
     }
 
     fn mark(&self, ledgers: &mut [Ledger], marker: Marker, now_us: u64) {
@@ -164,6 +164,11 @@ impl Member {
         let mut given_up = 0;
         self.each_ledger(|ledger, published| given_up += ledger.leave(published));
         self.unfollow(given_up);
+    }
+
+    /// The connection leaves to come back and ask for what comes meanwhile.
+    pub(super) fn pause(&self) {
+        self.each_ledger(Ledger::resume);
     }
 
     /// The connection has ended against its will: what comes now is lost to it, but nobody waits for it.

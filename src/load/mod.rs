@@ -8,6 +8,7 @@
 //! - `plan`: what to do; `way`: where to; `limits`: whether this process may
 //! - `websocket`, `connection`: cheap wires and what is said on them; `life`: connections that come, stay, go and come back
 //! - `publisher`, `pace`: publishing, and when
+//! - [`relay`]: a bad network between subscribers and server
 //! - `marker`, `ledger`, `member`, `tally`: the account
 //! - `run`: everything together; `clock`, `process`: what is measured beside it; `report`, `page`, `claim`: what was found
 
@@ -25,6 +26,7 @@ mod plan;
 mod process;
 pub mod profile;
 mod publisher;
+pub mod relay;
 mod report;
 mod run;
 mod tally;
@@ -39,7 +41,7 @@ use std::{
 pub use claim::Claim;
 pub use ledger::{Arrival, Ledger};
 pub use limits::make_room;
-pub use marker::{MARKER_BYTES, Marker, Scanner};
+pub use marker::{MARKER_BYTES, Marker, marks};
 pub use page::page;
 pub use plan::{By, Churn, Pace, Plan, Publish, Sizes, Spread};
 pub use process::{Process, Usage};

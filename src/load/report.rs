@@ -9,6 +9,7 @@ use super::{
     member::Reader,
     process::Usage,
     publisher::{Counts, Publisher},
+    relay::Mishaps,
     run::Run,
 };
 
@@ -173,6 +174,8 @@ pub struct Report {
     pub own_cpu_us_a_delivery: f64,
     /// The load generator itself may have been what limited the run.
     pub saturated: bool,
+    /// What went wrong on the network on purpose, if anything was to.
+    pub network: Option<Mishaps>,
     /// What else went wrong: an interruption, a clock that jumped, a publisher that ended.
     pub troubles: Vec<String>,
 }
@@ -222,6 +225,7 @@ pub(super) fn report(run: &Run<'_>, account: &Account<'_>) -> Report {
         own_cpu_share,
         own_cpu_us_a_delivery: account.own_cpu.as_secs_f64() * 1e6 / received,
         saturated: own_cpu_share > SATURATED,
+        network: None,
         troubles: run.troubles.borrow().clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! A run: connect, publish, wait for what is under way, report.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -53,6 +53,8 @@ pub(super) struct Run<'a> {
     /// What went wrong besides single connections.
     pub troubles: RefCell<Vec<String>>,
     interrupted: Notify,
+    /// The report is made; what happens now belongs to no run.
+    over: Cell<bool>,
 }
 
 /// Connects, publishes, waits for what is under way, and reports. Must be called in a `LocalSet`. When `stop` is done, publishing ends and what was measured
@@ -71,6 +73,7 @@ pub async fn run(plan: &Plan, mut show: impl FnMut(Progress), stop: impl Future<
         samples: RefCell::default(),
         troubles: RefCell::default(),
         interrupted: Notify::new(),
+        over: Cell::new(false),
     };
     let stop = async {
         stop.await;
@@ -119,6 +122,7 @@ impl Run<'_> {
         let publishers = &pacer.publishers;
         let account = report::Account { before, connected: after, idle, quiet, busy, own_cpu, sent, elapsed, publishers };
         let report = report::report(self, &account);
+        self.over.set(true);
         self.crowd.stop();
         // What has not closed by then ends with this process.
         let _ = tokio::time::timeout(PATIENCE, tasks.take().join_all()).await;
@@ -131,11 +135,11 @@ impl Run<'_> {
 
     async fn publishers(&self) -> Result<Vec<Publisher>, Error> {
         let Some(Publish { by, profile, way, connections }) = &self.plan.publish else { return Ok(Vec::new()) };
-        let road = Road::new(way.clone(), 1).map_err(Error::Publisher)?;
+        let road = Rc::new(Road::new(way.clone(), 1).map_err(Error::Publisher)?);
         let mut publishers = Vec::new();
         for nth in 0..*connections as usize {
             let publisher = match by {
-                By::Http => Http::connect(profile.clone(), &road, nth).await,
+                By::Http => Http::connect(profile.clone(), road.clone(), nth).await,
                 By::Client => Frames::connect(&**profile, &road, &self.plan.groups, nth).await,
             };
             publishers.push(publisher.map_err(Error::Publisher)?);
@@ -184,6 +188,9 @@ impl Run<'_> {
                 self.samples.borrow_mut().push(sample);
             }
             self.troubles.borrow_mut().extend(clock::oddity(before, after, SAMPLE));
+            if self.over.get() {
+                continue;
+            }
             show(Progress { connected: sample.connected, wanted: self.plan.connections(), published: latest.1, last: sample });
             self.crowd.keep_alive(second);
             (before, counted) = (after, latest);

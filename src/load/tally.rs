@@ -9,8 +9,6 @@ use std::{
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::marker::Scanner;
-
 /// Longest latency that is told apart, in µs: 10 minutes.
 const LONGEST_US: u64 = 600_000_000;
 
@@ -43,7 +41,6 @@ pub(super) struct Tally {
     latency: RefCell<Histogram<u64>>,
     /// The same since the last sample.
     pub recent: RefCell<Histogram<u64>>,
-    pub scanner: Scanner,
     /// Rings when `delivered` reaches it.
     wake_at: Cell<u64>,
     bell: Notify,
@@ -82,7 +79,6 @@ impl Tally {
             bytes: zero(),
             latency: RefCell::new(histogram()),
             recent: RefCell::new(histogram()),
-            scanner: Scanner::default(),
             wake_at: Cell::new(u64::MAX),
             bell: Notify::new(),
         })

@@ -11,7 +11,7 @@ use std::{
 /// Longest wait for anything here; only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn fanfare(home: &Path) -> Command {
+pub fn fanfare(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
     // Nothing of the caller's environment, so that neither a key nor a setting leaks in.
     command.env_clear().env("HOME", home).env("FANFARE_TLS__DEVELOPMENT", home.join("certs")).current_dir(home);
@@ -20,14 +20,14 @@ fn fanfare(home: &Path) -> Command {
 }
 
 /// A `fanfare dev` on ports that the kernel chose; killed when dropped.
-struct Running {
-    home: tempfile::TempDir,
-    child: Child,
-    http: String,
+pub struct Running {
+    pub home: tempfile::TempDir,
+    pub child: Child,
+    pub http: String,
 }
 
 impl Running {
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0";
         let mut child = fanfare(home.path()).args(["dev", "--http", any, "--secure", any, "--quic", any]).args(args).spawn().unwrap();
@@ -40,7 +40,7 @@ impl Running {
         Self { home, child, http }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = fanfare(self.home.path());
         command.args(args).args(["--url", &self.http]);
         command
@@ -48,6 +48,13 @@ impl Running {
 
     fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
+    }
+
+    /// The key that `fanfare dev` made for this home.
+    pub fn key(&self) -> String {
+        let path =
+            fanfare::auth::dev_key::default_path(|name| (name == "HOME").then(|| self.home.path().to_str().unwrap().to_owned())).unwrap();
+        fanfare::auth::dev_key::load(&path).unwrap().expose().to_owned()
     }
 
     fn signal(&self, name: &str) {
@@ -225,6 +232,14 @@ fn an_interrupt_ends_with_0_and_frees_the_port() {
     assert!(TcpStream::connect(addr).is_err());
 }
 
+/// Runs `fanfare load` against the server, and gives its report if it ended with `code`.
+pub fn loaded(server: &Running, args: &[&str], code: i32) -> fanfare::load::Report {
+    let output = server.run(&[&["load", "--json"], args].concat());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{words} {}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn load_accounts_for_every_delivery_over_every_transport() {
     let server = Running::start(&["--workers", "2"]);
@@ -252,7 +267,7 @@ fn load_says_what_is_wrong_with_its_orders() {
         (&["--wss", "1", "--wss-url", "wss://192.0.2.1/x"], 2, "192.0.2.1:443 is not on this machine"),
         (&["--ws", "1", "--size", "10"], 2, "size = 10: a message carries a mark of 35 bytes"),
         (&["--ws", "1", "--rate", "0"], 2, "rate = 0: has to be above 0"),
-        (&[], 2, "at least one subscriber"),
+        (&[], 2, "at least one connection"),
         (&["--ws", "1", "--pid", "0"], 2, "process 0 can't be measured"),
         (&["--ws", "1", "--api-key", "wrong"], 1, "HTTP 401"),
         (&["--ws", "1", "--url", "http://127.0.0.1:1"], 3, "connecting to http://127.0.0.1:1/"),

@@ -1,6 +1,7 @@
 //! `fanfare load`: connections and publishers against a server, and an account of every message.
 
 mod command_line;
+mod network;
 mod show;
 mod ways;
 
@@ -15,7 +16,7 @@ use crate::load::{By, Churn, Claim, Error, Pace, Plan, Process, Publish, Report,
 #[derive(Debug, clap::Args)]
 pub struct Load {
     #[command(flatten)]
-    ways: ways::Options,
+    ways: ways::Reach,
     /// Connections that follow nothing and only stay
     #[arg(long, value_name = "NUMBER", default_value_t = 0, help_heading = "Connections")]
     idle: usize,
@@ -79,6 +80,8 @@ pub struct Load {
     /// The API key; without it, that of a fanfare development server on this machine [environment: FANFARE_API_KEY]
     #[arg(long, value_name = "KEY", help_heading = "Publishing")]
     api_key: Option<String>,
+    #[command(flatten)]
+    network: network::Network,
     /// What has to be true of the report, such as 'lost=0,p99<20ms'; then only this decides the exit code
     #[arg(long, value_name = "CLAIMS", value_delimiter = ',', help_heading = "Report")]
     assert: Vec<Claim>,
@@ -118,7 +121,8 @@ fn share(text: &str) -> Result<f64, String> {
 
 impl Load {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let plan = self.plan().await?;
+        let mut plan = self.plan().await?;
+        let relay = self.network.relay(&mut plan)?;
         let mut live = show::Live::new(std::io::stderr().is_terminal(), self.json);
         let interrupted = async {
             // Where the signal can't be listened to, it ends the process as usual.
@@ -128,7 +132,8 @@ impl Load {
         };
         let ran = tokio::task::LocalSet::new().run_until(run(&plan, |progress| live.show(&progress), interrupted)).await;
         live.end();
-        let report = ran.map_err(failure)?;
+        let mut report = ran.map_err(failure)?;
+        report.network = relay.map(|relay| relay.mishaps());
         if let Some(path) = &self.report {
             std::fs::write(path, page(&report)).map_err(|error| Failure::running(format!("--report {}: {error}", path.display())))?;
         }

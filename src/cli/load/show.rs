@@ -131,6 +131,12 @@ fn server_rows(report: &Report) -> Vec<Row> {
 fn own_rows(report: &Report) -> Vec<Row> {
     let own = format!("{:.0} % of a core, {:.2} µs a delivery", report.own_cpu_share * 100.0, report.own_cpu_us_a_delivery);
     let mut rows = vec![("load generator", own)];
+    if let Some(network) = &report.network {
+        rows.push((
+            "network",
+            format!("{} packets passed, {} lost, {} reordered on purpose", network.passed, network.lost, network.reordered),
+        ));
+    }
     let troubles = [&report.connections.trouble, &report.published.trouble].into_iter().flatten().chain(&report.troubles);
     rows.extend(troubles.map(|trouble| ("trouble", trouble.clone())));
     if report.saturated {

@@ -11,7 +11,7 @@ use crate::{
 
 /// Where to connect to.
 #[derive(Debug, clap::Args)]
-pub(super) struct Options {
+pub(super) struct Reach {
     /// How the server speaks
     #[arg(long, value_enum, value_name = "PROFILE", default_value = "fanfare", help_heading = "Server")]
     pub(super) profile: Kind,
@@ -69,7 +69,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-impl Options {
+impl Reach {
     /// The server's HTTP address.
     pub(super) fn url(&self) -> String {
         self.url.clone().or_else(|| env("FANFARE_URL")).unwrap_or_else(|| "http://127.0.0.1:8080".into())

@@ -97,6 +97,11 @@ fn charts(report: &Report) -> Vec<Chart> {
         name,
         points: report.samples.iter().map(|sample| (sample.at, value(sample))).collect(),
     };
+    // Where nothing was delivered there is no latency.
+    let delivered = |name, value: fn(&super::Sample) -> f64| Series {
+        name,
+        points: report.samples.iter().filter(|sample| sample.delivered_per_second > 0.0).map(|sample| (sample.at, value(sample))).collect(),
+    };
     let distribution = |name, curve: &[Point]| Series {
         name,
         // Nines: 0 is the smallest value, 1 the 90th percentile, 2 the 99th.
@@ -123,7 +128,7 @@ fn charts(report: &Report) -> Vec<Chart> {
             title: "Latency over time",
             x: (seconds, Scale::Linear),
             y: (milliseconds, Scale::Log),
-            series: vec![over_time("p99", |sample| ms(sample.p99_us)), over_time("p50", |sample| ms(sample.p50_us))],
+            series: vec![delivered("p99", |sample| ms(sample.p99_us)), delivered("p50", |sample| ms(sample.p50_us))],
         },
         Chart {
             title: "Time to connect and follow, by percentile",

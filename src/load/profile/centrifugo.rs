@@ -116,10 +116,11 @@ impl Talk {
         let reply: Value = serde_json::from_slice(line).map_err(|error| format!("the server sent what is no JSON: {error}"))?;
         let id = reply["id"].as_u64().unwrap_or(0);
         if let Some(error) = reply.get("error") {
-            return match id {
-                CONNECT | SUBSCRIBE => Err(format!("the server said {error}")),
-                _ => Ok(out.learn(Learned::Refused(error.to_string()))),
-            };
+            if matches!(id, CONNECT | SUBSCRIBE) {
+                return Err(format!("the server said {error}"));
+            }
+            out.learn(Learned::Refused(error.to_string()));
+            return Ok(());
         }
         if let Some(end) = ["disconnect", "unsubscribe"].iter().find_map(|end| reply["push"].get(end)) {
             return Err(format!("the server ended it: {end}"));

@@ -99,7 +99,10 @@ impl Talk {
     fn line(&mut self, line: &[u8], out: &mut Outcome) -> Result<(), String> {
         match line.first() {
             Some(b'-') if self.waits_for > 0 => Err(format!("the server said {}", String::from_utf8_lossy(line))),
-            Some(b'-') => Ok(out.learn(Learned::Refused(String::from_utf8_lossy(line).into_owned()))),
+            Some(b'-') => {
+                out.learn(Learned::Refused(String::from_utf8_lossy(line).into_owned()));
+                Ok(())
+            }
             Some(b'+' | b':') if self.waits_for > 0 => {
                 self.waits_for -= 1;
                 if self.waits_for == 0 {
@@ -107,7 +110,10 @@ impl Talk {
                 }
                 Ok(())
             }
-            Some(b':') => Ok(out.learn(Learned::Accepted(1))),
+            Some(b':') => {
+                out.learn(Learned::Accepted(1));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

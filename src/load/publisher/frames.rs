@@ -2,12 +2,17 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use super::{Answers, Listener, Outgoing, Publisher, Speaker};
-use crate::load::{
-    Failure,
-    profile::{Conversation, Framing, Learned, Outcome, Profile, Role},
-    way::{Road, Transport},
-    websocket::{Frame, Socket, Upgrade, put_frame, put_message, scratch, split_frame},
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+
+use super::{Answers, CLOSED, Outgoing, Publisher, READ_BYTES, Speaker, failed};
+use crate::{
+    client::Io,
+    load::{
+        Failure,
+        profile::{Conversation, Framing, Learned, Outcome, Profile, Role},
+        way::{Road, Transport},
+        websocket::{Frame, Socket, Upgrade, put_frame, put_message, scratch, split_frame},
+    },
 };
 
 type Talk = Rc<RefCell<Box<dyn Conversation>>>;
@@ -36,9 +41,17 @@ impl Frames {
         let ready = Rc::new(tokio::sync::Notify::new());
         let mut first = Outcome::default();
         talk.borrow_mut().open(&mut first);
-        let speaker = Box::new(Self { talk: talk.clone(), framed });
-        let publisher = Publisher::start(io, speaker, Ears { talk, framed, ready: ready.clone() }, rest);
-        enter(first, framed, &publisher.answers, &publisher.outgoing, &ready);
+        let publisher = Publisher::new(Box::new(Self { talk: talk.clone(), framed }));
+        let (answers, outgoing) = (publisher.answers.clone(), publisher.outgoing.clone());
+        enter(first, framed, &answers, &outgoing, &ready);
+        let ears = Ears { talk, framed, ready: ready.clone() };
+        publisher.serve(async move {
+            let (read, write) = tokio::io::split(io);
+            tokio::select! {
+                ended = ears.hear(read, rest, &answers, &outgoing) => ended,
+                ended = write_out(write, &outgoing) => ended,
+            }
+        });
         publisher.wait_until(&ready, &road.way.host).await?;
         Ok(publisher)
     }
@@ -57,10 +70,10 @@ impl Publisher {
 }
 
 impl Speaker for Frames {
-    fn speak(&mut self, out: &mut Vec<u8>, group: &str, payload: &str) -> Result<(), String> {
+    fn speak(&mut self, outgoing: &Outgoing, group: &str, payload: &str) -> Result<(), String> {
         let mut outcome = Outcome::default();
         self.talk.borrow_mut().publish(group, payload, &mut outcome)?;
-        outcome.send.iter().for_each(|message| put_message(out, self.framed, message));
+        outgoing.put(|out| outcome.send.iter().for_each(|message| put_message(out, self.framed, message)));
         Ok(())
     }
 
@@ -76,8 +89,41 @@ struct Ears {
     ready: Rc<tokio::sync::Notify>,
 }
 
-impl Listener for Ears {
-    fn listen(&mut self, bytes: &mut Vec<u8>, answers: &Answers, outgoing: &Outgoing) -> Result<(), String> {
+async fn write_out(mut write: WriteHalf<Box<dyn Io>>, outgoing: &Outgoing) -> String {
+    loop {
+        let bytes = std::mem::take(&mut *outgoing.bytes.borrow_mut());
+        if bytes.is_empty() {
+            outgoing.filled.notified().await;
+            continue;
+        }
+        outgoing.taken.notify_one();
+        let written = async {
+            write.write_all(&bytes).await?;
+            write.flush().await
+        };
+        if let Err(error) = written.await {
+            return failed(&error);
+        }
+    }
+}
+
+impl Ears {
+    async fn hear(&self, mut read: ReadHalf<Box<dyn Io>>, mut bytes: Vec<u8>, answers: &Answers, outgoing: &Outgoing) -> String {
+        bytes.reserve(READ_BYTES);
+        loop {
+            if let Err(trouble) = self.listen(&mut bytes, answers, outgoing) {
+                return trouble;
+            }
+            match read.read_buf(&mut bytes).await {
+                Ok(0) => return CLOSED.into(),
+                Ok(_) => {}
+                Err(error) => return failed(&error),
+            }
+        }
+    }
+
+    /// Takes what is whole off the front of `bytes`.
+    fn listen(&self, bytes: &mut Vec<u8>, answers: &Answers, outgoing: &Outgoing) -> Result<(), String> {
         let mut outcome = Outcome::default();
         let mut talk = self.talk.borrow_mut();
         if !self.framed {
@@ -93,7 +139,7 @@ impl Listener for Ears {
                     Frame::Data(message) => talk.take(message, 0, &mut outcome)?,
                     Frame::Ping(payload) => outgoing.put(|out| put_frame(out, 10, payload)),
                     Frame::Pong => {}
-                    Frame::Close(_) => return Err("the server closed the publisher's connection".into()),
+                    Frame::Close(_) => return Err(CLOSED.into()),
                 }
             }
             let taken = bytes.len() - rest.len();
@@ -115,5 +161,4 @@ fn enter(outcome: Outcome, framed: bool, answers: &Answers, outgoing: &Outgoing,
         }
     }
     outgoing.put(|out| outcome.send.iter().for_each(|message| put_message(out, framed, message)));
-    outgoing.filled.notify_one();
 }

@@ -4,20 +4,22 @@
 mod frames;
 mod http;
 
-use std::{cell::RefCell, io, rc::Rc};
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
-    sync::Notify,
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
 };
+
+use tokio::sync::Notify;
 
 pub(super) use frames::Frames;
 pub(super) use http::Http;
 
-use crate::client::Io;
-
 /// Bytes that wait to be written before the publisher itself waits.
 const WAITING_BYTES: usize = 1 << 20;
+
+/// Read at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// What the server has answered.
 #[derive(Debug, Default)]
@@ -91,8 +93,10 @@ impl Answers {
 
 /// What waits to be written, by the publisher and by who answers the server.
 #[derive(Debug, Default)]
-struct Outgoing {
+pub(super) struct Outgoing {
     bytes: RefCell<Vec<u8>>,
+    /// Bytes that wait elsewhere.
+    elsewhere: Cell<usize>,
     /// There is something to write.
     filled: Notify,
     /// Some of it has been taken.
@@ -102,25 +106,21 @@ struct Outgoing {
 impl Outgoing {
     fn put(&self, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.bytes.borrow_mut());
+        self.filled.notify_one();
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.borrow().len() + self.elsewhere.get() > WAITING_BYTES
     }
 }
 
-/// Understands what comes back.
-trait Listener {
-    /// Takes what is whole off the front of `bytes`.
-    ///
-    /// # Errors
-    /// It makes no sense, or the server ends the talk; the sentence says how.
-    fn listen(&mut self, bytes: &mut Vec<u8>, answers: &Answers, outgoing: &Outgoing) -> Result<(), String>;
-}
-
-/// Makes the bytes of a publish.
+/// Says publishes.
 pub(super) trait Speaker: std::fmt::Debug {
-    /// Appends one message. The payload needs no escapes in JSON.
+    /// Queues one message. The payload needs no escapes in JSON.
     ///
     /// # Errors
     /// It can't be said; the sentence says why.
-    fn speak(&mut self, out: &mut Vec<u8>, group: &str, payload: &str) -> Result<(), String>;
+    fn speak(&mut self, outgoing: &Outgoing, group: &str, payload: &str) -> Result<(), String>;
 
     /// Whether each message is answered.
     fn is_answered(&self) -> bool;
@@ -137,16 +137,18 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Must be called in a `LocalSet`.
-    fn start(io: Box<dyn Io>, speaker: Box<dyn Speaker>, listener: impl Listener + 'static, rest: Vec<u8>) -> Self {
-        let (read, write) = tokio::io::split(io);
-        let (answers, outgoing): (Rc<Answers>, Rc<Outgoing>) = Default::default();
-        #[expect(clippy::disallowed_methods, reason = "they end with the connection, or with the `LocalSet`")]
-        {
-            tokio::task::spawn_local(hear(read, listener, rest, answers.clone(), outgoing.clone()));
-            tokio::task::spawn_local(write_out(write, answers.clone(), outgoing.clone()));
-        }
-        Self { speaker, outgoing, answers, sent: 0 }
+    fn new(speaker: Box<dyn Speaker>) -> Self {
+        Self { speaker, outgoing: Rc::default(), answers: Rc::default(), sent: 0 }
+    }
+
+    /// Lets `task` serve the connection until it ends, and says how it did. Must be called in a `LocalSet`.
+    fn serve(&self, task: impl Future<Output = String> + 'static) {
+        let (answers, outgoing) = (self.answers.clone(), self.outgoing.clone());
+        #[expect(clippy::disallowed_methods, reason = "ends with the connection, or with the `LocalSet`")]
+        tokio::task::spawn_local(async move {
+            answers.end(task.await);
+            outgoing.taken.notify_one();
+        });
     }
 
     /// Queues one message.
@@ -155,15 +157,12 @@ impl Publisher {
     /// It can't be said.
     pub(super) fn queue(&mut self, group: &str, payload: &str) -> io::Result<()> {
         self.sent += 1;
-        let mut spoken = Ok(());
-        self.outgoing.put(|bytes| spoken = self.speaker.speak(bytes, group, payload));
-        self.outgoing.filled.notify_one();
-        spoken.map_err(io::Error::other)
+        self.speaker.speak(&self.outgoing, group, payload).map_err(io::Error::other)
     }
 
     /// Waits while too much is queued.
     pub(super) async fn flush(&self) {
-        while self.outgoing.bytes.borrow().len() > WAITING_BYTES && !self.answers.ended() {
+        while self.outgoing.is_full() && !self.answers.ended() {
             self.outgoing.taken.notified().await;
         }
     }
@@ -185,45 +184,10 @@ impl Publisher {
     }
 }
 
-async fn write_out(mut write: WriteHalf<Box<dyn Io>>, answers: Rc<Answers>, outgoing: Rc<Outgoing>) {
-    loop {
-        let bytes = std::mem::take(&mut *outgoing.bytes.borrow_mut());
-        if bytes.is_empty() {
-            outgoing.filled.notified().await;
-            continue;
-        }
-        outgoing.taken.notify_one();
-        let written = async {
-            write.write_all(&bytes).await?;
-            write.flush().await
-        };
-        if let Err(error) = written.await {
-            answers.end(format!("the publisher's connection failed: {error}"));
-            return outgoing.taken.notify_one();
-        }
-    }
+/// What a connection that failed is reported as.
+fn failed(error: &io::Error) -> String {
+    format!("the publisher's connection failed: {error}")
 }
 
-async fn hear(
-    mut read: ReadHalf<Box<dyn Io>>,
-    mut listener: impl Listener,
-    mut bytes: Vec<u8>,
-    answers: Rc<Answers>,
-    outgoing: Rc<Outgoing>,
-) {
-    bytes.reserve(64 * 1024);
-    loop {
-        let trouble = match listener.listen(&mut bytes, &answers, &outgoing) {
-            Ok(()) => match read.read_buf(&mut bytes).await {
-                Ok(0) => Some("the server closed the publisher's connection".to_owned()),
-                Ok(_) => None,
-                Err(error) => Some(format!("the publisher's connection failed: {error}")),
-            },
-            Err(trouble) => Some(trouble),
-        };
-        if let Some(trouble) = trouble {
-            answers.end(trouble);
-            return outgoing.taken.notify_one();
-        }
-    }
-}
+/// What a connection that the server ended is reported as.
+const CLOSED: &str = "the server closed the publisher's connection";
