@@ -54,7 +54,7 @@ const SOCKUDO: Server = Server {
     command: &["{peers}/bin/sockudo", "--config", "{home}/sockudo.toml"],
     config: Some("sockudo.toml"),
     environment: &[("RUST_LOG", "error")],
-    load: &["--url", "http://127.0.0.1:{port}", "--profile", "pusher", "--publish-by", "client", "--prefix", "private-load"],
+    load: &["--url", "http://127.0.0.1:{port}", "--profile", "pusher"],
     ..OTHER
 };
 
