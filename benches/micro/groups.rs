@@ -82,7 +82,7 @@ struct Hole;
 
 impl Wire for Hole {
     fn poll_write(&self, _: &mut Context<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
-        drain(outbox, &mut [const { Bytes::new() }; 64], now);
+        drain(outbox, &mut [const { Bytes::new() }; 1], now);
         Poll::Ready(Ok(()))
     }
 }

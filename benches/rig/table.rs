@@ -16,8 +16,9 @@ pub(crate) const COLUMNS: &[Column] = &[
     ("KiB a connection, idle", |sample| server(sample, |server| server.bytes_a_connection_idle) / 1024.0, 1),
     ("busy", |sample| server(sample, |server| server.bytes_a_connection_busy) / 1024.0, 1),
     ("CPU, µs a connect", |sample| server(sample, |server| server.cpu_us_a_connect), 0),
+    ("server, % of its core", |sample| server(sample, |server| server.cpu_share) * 100.0, 0),
     ("load generator, % of its core", |sample| sample.report.own_cpu_share * 100.0, 0),
-    ("others, % of the server's core", |sample| sample.others * 100.0, 0),
+    ("others, % of the server's", |sample| sample.others * 100.0, 0),
 ];
 
 /// The server's CPU time of a delivery in multiples of the floor.
