@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
-    broker::{Broker, memory},
+    broker::{Broker, memory, redis},
     hub,
     metrics::Metrics,
     policy::Policies,
@@ -73,6 +73,17 @@ pub struct Config {
     pub policies: Arc<Policies>,
     /// Who is who.
     pub authenticate: Authenticate,
+    /// What connects nodes and keeps the past.
+    pub broker: BrokerConfig,
+}
+
+/// Which broker, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerConfig {
+    /// This node is alone.
+    Memory(memory::Config),
+    /// Nodes with the same Redis and prefix are one server.
+    Redis(Box<redis::Config>),
 }
 
 /// What exists once the sockets are bound: what the HTTP routers and the check of origins are made from.
@@ -124,6 +135,14 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
+    /// Redis is required, and can't be used.
+    #[error("redis.url = {url} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
+    Redis {
+        /// Where it should be.
+        url: Box<redis::Url>,
+        /// What is wrong.
+        source: redis::LinkError,
+    },
 }
 
 /// How a drain went.
@@ -150,6 +169,8 @@ pub struct Server {
     ended: mpsc::Receiver<usize>,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
+    /// Ends with the server, after everybody who uses it.
+    _redis: Option<redis::Running>,
 }
 
 /// How often the memory broker forgets what is past its time.
@@ -161,15 +182,15 @@ impl Server {
     /// # Errors
     /// An address can't be had, a certificate is missing, or the system gives no thread.
     pub fn start(config: Config, http: impl FnOnce(&Parts) -> Http) -> Result<Self, StartError> {
-        let Config { workers, listen, tls, session, outbox, limits, policies, authenticate } = config;
+        let Config { workers, listen, tls, session, outbox, limits, policies, authenticate, broker } = config;
         let bound = Bound::bind(&listen, workers, tls.is_some())?;
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
         let router = Arc::new(router);
-        let memory = Arc::new(memory::Memory::new(memory::Config::default(), router.clone(), Arc::new(wall_clock_ms)));
+        let Brokers { broker, memory, redis } = Brokers::start(broker, router.clone(), metrics.clone())?;
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
-            broker: memory.clone(),
+            broker: broker.clone(),
             router: router.clone(),
             policies: policies.clone(),
             metrics: metrics.clone(),
@@ -179,7 +200,7 @@ impl Server {
         let Http { public, api, allows_origin } = http(&parts);
         let (farewell, leaving) = watch::channel(None);
         let shared = Shared {
-            broker: memory.clone(),
+            broker,
             router,
             policies,
             authenticate,
@@ -202,7 +223,19 @@ impl Server {
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
         }
-        Ok(Self { listen, steering, udp_buffer, metrics, ready, farewell, stop_control, ended, workers: threads, control: Some(control) })
+        Ok(Self {
+            listen,
+            steering,
+            udp_buffer,
+            metrics,
+            ready,
+            farewell,
+            stop_control,
+            ended,
+            workers: threads,
+            control: Some(control),
+            _redis: redis,
+        })
     }
 
     /// Waits until a worker has ended that should not have: the server can't go on then.
@@ -237,6 +270,32 @@ impl Drop for Server {
     fn drop(&mut self) {
         if !self.workers.is_empty() {
             self.leave(Duration::ZERO, Duration::ZERO);
+        }
+    }
+}
+
+/// The broker as everybody sees it, and what keeps it going.
+struct Brokers {
+    broker: Arc<dyn Broker>,
+    memory: Option<Arc<memory::Memory>>,
+    redis: Option<redis::Running>,
+}
+
+impl Brokers {
+    fn start(config: BrokerConfig, router: Arc<hub::Router>, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        match config {
+            BrokerConfig::Memory(config) => {
+                let memory = Arc::new(memory::Memory::new(config, router, Arc::new(wall_clock_ms)));
+                Ok(Self { broker: memory.clone(), memory: Some(memory), redis: None })
+            }
+            BrokerConfig::Redis(config) => {
+                if config.required == redis::Required::Fail {
+                    redis::Redis::check(&config).map_err(|source| StartError::Redis { url: Box::new(config.url.clone()), source })?;
+                }
+                let started = redis::Redis::start(*config, router, Arc::new(wall_clock_ms), metrics);
+                let (broker, running) = started.map_err(StartError::Thread)?;
+                Ok(Self { broker, memory: None, redis: Some(running) })
+            }
         }
     }
 }
@@ -361,7 +420,7 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
 
 /// The thread that does what no worker should: the management API, and forgetting.
 fn spawn_control(
-    memory: Arc<memory::Memory>,
+    memory: Option<Arc<memory::Memory>>,
     api: Option<TcpListener>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -378,6 +437,7 @@ fn spawn_control(
                 }
             };
             let sweep = async {
+                let Some(memory) = memory else { return std::future::pending().await };
                 let mut ticks = tokio::time::interval(SWEEP);
                 loop {
                     ticks.tick().await;

@@ -20,7 +20,7 @@ use super::{
 use crate::metrics;
 
 /// Whether new connections are welcome; if not, a sentence that says why.
-pub type Readiness = Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>;
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What a server says of itself.
 #[derive(Debug, Clone)]

@@ -197,10 +197,7 @@ const TOO_MANY_GROUPS_RETRY: Duration = Duration::from_secs(30);
 
 impl From<broker::Error> for Problem {
     fn from(error: broker::Error) -> Self {
-        let retry_after = Some(match error {
-            broker::Error::Busy { retry_after } => retry_after,
-            broker::Error::TooManyGroups => TOO_MANY_GROUPS_RETRY,
-        });
+        let retry_after = Some(error.retry_after().unwrap_or(TOO_MANY_GROUPS_RETRY));
         Self { retry_after, ..Self::new(Reason::Unavailable, error.to_string()) }
     }
 }

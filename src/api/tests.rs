@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     broker::{
-        Deliver, Overflow,
+        Deliver, Item, Overflow,
         memory::{Config, Memory},
     },
     policy::{Pattern, Policy, SlowConsumer, Who},
@@ -43,11 +43,16 @@ struct Members {
 }
 
 impl Deliver for Members {
-    fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow> {
+    fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
         let room = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1));
         room.map_err(|_| Overflow)?;
-        self.delivered.lock().unwrap().push((group.clone(), event.clone()));
+        let Item::Event(_, event) = item else { panic!("memory loses nothing") };
+        self.delivered.lock().unwrap().push((group.clone(), event));
         Ok(2)
+    }
+
+    fn members(&self, _: &GroupName) -> usize {
+        2
     }
 }
 
@@ -107,7 +112,7 @@ fn world() -> World {
             websocket: WebSocketListener { port: 8080, secure: false },
             rules: vec![Rule { engine: "webkit".to_owned(), min_version: 0, allow: false }],
         },
-        readiness: Arc::new(move || if is_ready.load(Ordering::Relaxed) { Ok(()) } else { Err("the server is draining") }),
+        readiness: Arc::new(move || if is_ready.load(Ordering::Relaxed) { Ok(()) } else { Err("the server is draining".to_owned()) }),
         about: About { node: "node-1".to_owned(), broker: "memory", started: Instant::now() },
         console: true,
         open_metrics: false,

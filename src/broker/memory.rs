@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt};
-use crate::protocol::{Event, GroupName, IdGenerator, IdempotencyKey, Position, Retention, limits};
+use super::{Answer, Broker, Deliver, Error, History, Item, Publication, Receipt, keys::Keys};
+use crate::protocol::{Event, GroupName, IdGenerator, Position, Retention};
 
 /// Bounds of the memory broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ struct Log {
     top: u64,
     kept: VecDeque<Event>,
     retention: Option<Retention>,
-    keys: HashMap<IdempotencyKey, (Receipt, u64)>,
+    keys: Keys,
     attached: usize,
     touched_ms: u64,
 }
@@ -113,16 +113,17 @@ impl Memory {
         let mut logs = self.shard(&group);
         if retention.is_none() && key.is_none() && !logs.contains_key(&group) {
             let event = Arc::new(content.placed(self.ids.next(now), 0, sender));
-            let subscribers = self.hand_over(&group, &event)?;
+            let subscribers = self.hand_over(&group, 0, &event)?;
             return Ok(Receipt { id: event.id, position: Position::NONE, subscribers, duplicate: false });
         }
         let log = self.log(&mut logs, &group, retention, now)?;
-        if let Some((receipt, _)) = key.as_ref().and_then(|key| log.keys.get(key)) {
+        if let Some(receipt) = key.as_ref().and_then(|key| log.keys.get(key)) {
             return Ok(Receipt { duplicate: true, ..*receipt });
         }
         let offset = if retention.is_some() { log.top + 1 } else { 0 };
         let event = Arc::new(content.placed(self.ids.next(now), offset, sender));
-        let subscribers = self.hand_over(&group, &event)?;
+        let epoch = if offset > 0 { log.epoch } else { 0 };
+        let subscribers = self.hand_over(&group, epoch, &event)?;
         let receipt = Receipt { id: event.id, position: Position { epoch: log.epoch, offset }, subscribers, duplicate: false };
         if let Some(Retention { size, .. }) = retention {
             log.top = offset;
@@ -130,13 +131,13 @@ impl Memory {
             log.kept.drain(..log.kept.len().saturating_sub(size));
         }
         if let Some(key) = key {
-            log.keys.insert(key, (receipt, now));
+            log.keys.remember(key, receipt, now);
         }
         Ok(receipt)
     }
 
-    fn hand_over(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Error> {
-        self.deliver.deliver(group, event).map_err(|_| Error::Busy { retry_after: RETRY_AFTER })
+    fn hand_over(&self, group: &GroupName, epoch: u32, event: &Arc<Event>) -> Result<usize, Error> {
+        self.deliver.deliver(group, Item::Event(epoch, event.clone())).map_err(|_| Error::Busy { retry_after: RETRY_AFTER })
     }
 
     fn history_now(&self, group: &GroupName, after: u64, up_to: u64, limit: usize) -> History {
@@ -153,7 +154,7 @@ impl Memory {
 
 impl Log {
     fn empty() -> Self {
-        Self { epoch: 0, top: 0, kept: VecDeque::new(), retention: None, keys: HashMap::new(), attached: 0, touched_ms: 0 }
+        Self { epoch: 0, top: 0, kept: VecDeque::new(), retention: None, keys: Keys::default(), attached: 0, touched_ms: 0 }
     }
 
     /// Takes on what the policy says now. Whenever history begins, it begins with a new epoch.
@@ -175,14 +176,19 @@ impl Log {
             let gone = self.kept.iter().take_while(|event| event.id.timestamp_ms() < oldest).count();
             self.kept.drain(..gone);
         }
-        if !self.keys.is_empty() {
-            let oldest = now.saturating_sub(u64::try_from(limits::KEY_TTL.as_millis()).unwrap_or(u64::MAX));
-            self.keys.retain(|_, (_, at)| *at >= oldest);
-        }
+        self.keys.expire(now);
     }
 }
 
 impl Broker for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
         Box::pin(std::future::ready(self.publish_now(publication)))
     }
@@ -229,7 +235,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::{broker::Overflow, protocol::Content};
+    use crate::{
+        broker::Overflow,
+        protocol::{Content, IdempotencyKey},
+    };
 
     #[derive(Default)]
     struct Sink {
@@ -238,12 +247,17 @@ mod tests {
     }
 
     impl Deliver for Sink {
-        fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow> {
+        fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
             if *self.full.lock().unwrap() {
                 return Err(Overflow);
             }
+            let Item::Event(_, event) = item else { panic!("memory loses nothing") };
             self.delivered.lock().unwrap().push((group.clone(), event.offset));
             Ok(3)
+        }
+
+        fn members(&self, _: &GroupName) -> usize {
+            3
         }
     }
 

@@ -1,13 +1,16 @@
 //! How events get their place, travel between nodes, and are kept for those who come back.
 //!
-//! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`], which the hub
-//! implements. `memory` is the default and the reference.
+//! A broker knows groups, positions and events; it knows nothing of members and connections. What it delivers goes through [`Deliver`],
+//! which the hub implements. `memory` is the default and the reference, for one node;
+//! `redis` is for many.
 
+mod keys;
 pub mod memory;
+pub mod redis;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::protocol::{Content, Event, EventId, GroupName, IdempotencyKey, Position, Retention, UserId};
+use crate::protocol::{Content, Event, EventId, Gap, GroupName, IdempotencyKey, Position, Retention, UserId};
 
 /// A future that a broker answers with.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -63,16 +66,51 @@ pub enum Error {
     /// As many groups are remembered as may be.
     #[error("this node remembers as many groups as it may; nothing was done")]
     TooManyGroups,
+    /// What connects the nodes can't be reached, or refuses; nothing was done.
+    #[error("the broker can't be reached at the moment; nothing was done")]
+    Away {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It was asked for and not confirmed.
+    #[error("the broker did not confirm it: it may have been done or not; repeat it with an idempotency key to be sure")]
+    Unconfirmed {
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
-/// Takes events that have their place and brings them to this node's members.
+impl Error {
+    /// When to try again, if the broker can tell.
+    #[must_use]
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after } | Self::Away { retry_after } | Self::Unconfirmed { retry_after } => Some(retry_after),
+            Self::TooManyGroups => None,
+        }
+    }
+}
+
+/// What the members of a group on this node are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// An event of this epoch; 0 if the group keeps no history. It continues what was given before.
+    Event(u32, Arc<Event>),
+    /// Events that will not come. What follows is of the gap's epoch, and after its last offset.
+    Gap(Gap),
+}
+
+/// Takes what has its place and brings it to this node's members.
 pub trait Deliver: Send + Sync + 'static {
-    /// Hands an event to every worker that has members of the group, and says to how many members. Events of one group must be given one after
-    /// another, in order.
+    /// Hands an item to every worker that has members of the group, and says to how many members. Items of one group must be given one
+    /// after another, in order.
     ///
     /// # Errors
-    /// A worker can't take more; then none has got the event.
-    fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow>;
+    /// A worker can't take more; then none has got the item.
+    fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow>;
+
+    /// How many members the group has on this node.
+    fn members(&self, group: &GroupName) -> usize;
 }
 
 /// A worker's mailbox is full.
@@ -81,13 +119,23 @@ pub struct Overflow;
 
 /// Gives events their place and keeps the past.
 ///
-/// Delivery: within one group every attached node gets every event once, in the order of offsets (without history: in one order for each publisher).
+/// Delivery: within one group every attached node gets every event once, in the order of offsets (without history: in the order in which
+/// they were published), or a gap in its place.
 pub trait Broker: Send + Sync + 'static {
+    /// What it is, in one word.
+    fn name(&self) -> &'static str;
+
+    /// Whether it works; if not, a sentence that says why.
+    ///
+    /// # Errors
+    /// Publishing would fail, or events of other nodes don't come.
+    fn ready(&self) -> Result<(), String>;
+
     /// Gives the event its place, keeps it if asked to, and brings it to all nodes that are attached.
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt>;
 
-    /// From now on this node's [`Deliver`] gets the group's events. Answers the position after which it does so: an event up to it may still be
-    /// delivered and has to be skipped.
+    /// From now on this node's [`Deliver`] gets the group's events. Answers the position after which it does so: an event up to it may
+    /// still be delivered and has to be skipped.
     fn attach<'a>(&'a self, group: &'a GroupName, retention: Option<Retention>) -> Answer<'a, Position>;
 
     /// Undoes one [`Broker::attach`].

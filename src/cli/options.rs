@@ -26,6 +26,12 @@ pub struct ServerOptions {
     /// Management API on a listener of its own: listen.api [environment: FANFARE_LISTEN__API]
     #[arg(long, value_name = "ADDRESS")]
     api: Option<String>,
+    /// Redis that makes several nodes one server, such as redis://user:password@host:6379/0 (rediss: with TLS): redis.url [environment: FANFARE_REDIS__URL]
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// What a start without Redis means, wait or fail: redis.required [environment: FANFARE_REDIS__REQUIRED]
+    #[arg(long, value_name = "WORD")]
+    redis_required: Option<String>,
     /// Threads that own connections, 0 for one a core: workers [environment: FANFARE_WORKERS]
     #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
@@ -53,6 +59,8 @@ impl ServerOptions {
             ("listen.secure", &self.secure),
             ("listen.quic", &self.quic),
             ("listen.api", &self.api),
+            ("redis.url", &self.redis),
+            ("redis.required", &self.redis_required),
             ("workers", &self.workers),
             ("log.level", &self.log),
         ];

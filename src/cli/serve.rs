@@ -18,10 +18,11 @@ use super::{Failure, env, options::ServerOptions, started::Started};
 use crate::{
     api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
     auth::{ApiKeys, Authenticator, Origins, dev_key},
+    broker::{Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
-    server::{self, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
+    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
     session::Identity,
     transport::tls::{self, Certificate},
 };
@@ -42,6 +43,10 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
             .as_ref()
             .filter(|_| config.certificate.is_none())
             .map(|certificate| (certificate.sha256(), certificate.not_after)),
+        broker: match &config.redis {
+            Some(redis) => format!("Redis at {} (prefix {}; nodes with the same are one server)", redis.url, redis.prefix),
+            None => "memory (this node only)".to_owned(),
+        },
         page: config.page,
         open_files: open_file_limit(),
         key_file,
@@ -128,6 +133,10 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
+        broker: match &config.redis {
+            Some(redis) => BrokerConfig::Redis(Box::new(redis.clone())),
+            None => BrokerConfig::Memory(memory::Config::default()),
+        },
     };
     Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))
 }
@@ -148,7 +157,7 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     // They have been checked with the rest of the configuration, and our own are well formed.
     let origins = Arc::new(Origins::new(origins).unwrap_or_default());
     let allowed = origins.clone();
-    let ready = parts.ready.clone();
+    let (ready, broker) = (parts.ready.clone(), parts.broker.clone());
     let websocket = match (parts.listen.http, parts.listen.secure) {
         (Some(http), _) if mode == Mode::Dev => WebSocketListener { port: http.port(), secure: false },
         (_, Some(secure)) => WebSocketListener { port: secure.port(), secure: true },
@@ -169,8 +178,8 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
             websocket,
             rules: engine_rules(),
         },
-        readiness: Arc::new(move || is_ready(&ready)),
-        about: About { node: config.session.node.clone(), broker: "memory", started: now() },
+        readiness: Arc::new(move || is_ready(&ready, &*broker)),
+        about: About { node: config.session.node.clone(), broker: parts.broker.name(), started: now() },
         console: config.page,
         open_metrics: mode == Mode::Dev,
     };
@@ -184,8 +193,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn is_ready(ready: &AtomicBool) -> Result<(), &'static str> {
-    if ready.load(Ordering::Relaxed) { Ok(()) } else { Err("the server is draining") }
+fn is_ready(ready: &AtomicBool, broker: &dyn Broker) -> Result<(), String> {
+    if ready.load(Ordering::Relaxed) { broker.ready() } else { Err("the server is draining".to_owned()) }
 }
 
 /// The origins under which a development server's own page can be opened.

@@ -20,6 +20,8 @@ pub(super) struct Started {
     pub(super) udp_buffer: Option<usize>,
     /// Of the development certificate: its hash, and when it ends.
     pub(super) certificate: Option<([u8; 32], SystemTime)>,
+    /// What connects nodes, in words.
+    pub(super) broker: String,
     pub(super) page: bool,
     pub(super) open_files: Option<u64>,
     /// Where the key of development is kept.
@@ -62,7 +64,7 @@ impl Started {
         if let Some(path) = &self.key_file {
             line("API key", path.display().to_string());
         }
-        line("broker", "memory (this node only)".to_owned());
+        line("broker", self.broker.clone());
         for warning in self.warnings() {
             line("warning", warning);
         }
@@ -121,6 +123,7 @@ mod tests {
             steering: Some("by connection ID".into()),
             udp_buffer: Some(212_992),
             certificate: Some(([0xab; 32], SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000))),
+            broker: "memory (this node only)".into(),
             page: true,
             open_files: Some(1024),
             key_file: Some("/state/key".into()),

@@ -5,6 +5,7 @@
 
 mod groups;
 mod reader;
+mod redis;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use source::{Origin, SourceError};
 
 use crate::{
     auth::{OriginError, Origins, Secret},
+    broker,
     hub::OutboxLimits,
     policy::Policies,
     protocol::limits,
@@ -70,6 +72,8 @@ pub struct Config {
     pub limits: transport::Limits,
     /// What is allowed and kept.
     pub policies: Policies,
+    /// What makes several nodes one server; `None`: this node is alone.
+    pub redis: Option<broker::redis::Config>,
     /// Filter of log lines, as `tracing` reads it.
     pub log_level: String,
     /// `auto`, `pretty` or `json`.
@@ -137,7 +141,7 @@ pub enum ConfigError {
 }
 
 /// Keys whose value may stand in a file of its own.
-const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys"];
+const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys", "redis.url"];
 
 /// Reads and checks everything. `env` is the whole environment, `flags` are keys with values.
 ///
@@ -214,6 +218,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
             connections: reader.count("limits.connections", 100_000, 1, 10_000_000),
         },
         policies: groups::read(reader, dev),
+        redis: redis::read(reader),
         log_level: reader.text("log.level", "info"),
         log_format: reader.one_of("log.format", &["auto", "pretty", "json"]),
         drain_timeout: reader.duration("drain.timeout", Duration::from_secs(10)),
@@ -263,6 +268,18 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
             "there is no API key, so nobody could send anything",
             "set api.keys (environment FANFARE_API__KEYS or FANFARE_API__KEYS_FILE)",
         ));
+    }
+    if let Some(redis) = &config.redis {
+        for (key, time) in [
+            ("redis.connect_timeout", redis.connect_timeout),
+            ("redis.timeout", redis.timeout),
+            ("redis.probe_interval", redis.probe_interval),
+            ("redis.check_interval", redis.check_interval),
+        ] {
+            if time < Duration::from_millis(10) {
+                errors.push(unsafe_setting(format!("{key} = {time:?} leaves Redis no time to answer"), "set it to 10ms or more"));
+            }
+        }
     }
     if config.http.is_none() && config.secure.is_none() && config.quic.is_none() {
         errors.push(unsafe_setting("listen.http, listen.secure and listen.quic are all off", "set one of them to an address"));

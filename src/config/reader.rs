@@ -48,6 +48,25 @@ impl Reader {
         value
     }
 
+    /// The same for a value in which a secret may stand: what breaks the rule is not repeated.
+    pub(super) fn read_secret<T>(
+        &mut self,
+        key: &'static str,
+        rule: &str,
+        default: T,
+        show: impl Fn(&T) -> String,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> T {
+        let found = self.errors.len();
+        let value = self.read(key, rule, default, show, parse);
+        for error in &mut self.errors[found..] {
+            if let ConfigError::Value { value, .. } = error {
+                "***".clone_into(value);
+            }
+        }
+        value
+    }
+
     pub(super) fn text(&mut self, key: &'static str, default: &str) -> String {
         self.read(key, "has to be text", default.to_owned(), Clone::clone, |value| value.as_str().map(str::to_owned))
     }

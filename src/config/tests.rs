@@ -139,3 +139,23 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
     assert_eq!(policy("other").publish, crate::policy::Who::Nobody);
     assert!(errors(Mode::Serve, "[[groups]]\nslow = 'disconnect'\n", &[KEY])[0].contains("every policy needs a pattern"));
 }
+
+#[test]
+fn redis_is_off_until_it_has_an_address_whose_password_is_never_shown() {
+    assert_eq!(load(Mode::Dev, None, [], []).unwrap().redis, None);
+    let text = "[redis]\nprefix = 'shop'\nrequired = 'fail'\ntimeout = '2s'\n";
+    let file = file(text);
+    let secret = self::file("rediss://ann:s3cret@redis.example/2\n");
+    let env = pairs(&[("FANFARE_REDIS__URL_FILE", secret.path().to_str().unwrap())]);
+    let config = load(Mode::Dev, Some(file.path()), env, []).unwrap();
+    let redis = config.redis.unwrap();
+    assert_eq!((redis.url.to_string().as_str(), redis.prefix.as_str()), ("rediss://redis.example:6379/2", "shop"));
+    assert_eq!((redis.required, redis.timeout), (broker::redis::Required::Fail, Duration::from_secs(2)));
+    assert!(config.shown.iter().all(|shown| !shown.value.contains("s3cret")));
+    let found = errors(Mode::Dev, "[redis]\nurl = 'http://ann:s3cret@x'\nprefix = 'a b'\nrequired = 'yes'\n", &[]);
+    assert!(found[0].starts_with("redis.url = \"***\" (FILE) has to look like redis://host:6379"), "{found:?}");
+    assert_eq!(found[1], "redis.prefix = \"a b\" (FILE) has to be 1 to 100 characters out of A-Z a-z 0-9 _ - . :");
+    assert_eq!(found[2], "redis.required = \"yes\" (FILE) has to be one of wait, fail");
+    let found = errors(Mode::Dev, "[redis]\nurl = 'redis://x'\ntimeout = '1ms'\n", &[]);
+    assert_eq!(found, ["redis.timeout = 1ms leaves Redis no time to answer; set it to 10ms or more"]);
+}

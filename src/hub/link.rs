@@ -94,6 +94,19 @@ impl Link {
         false
     }
 
+    /// Queues a gap that concerns every member. It can't be dropped, so a connection whose outbox is full because of it ends, and resumes.
+    pub(super) fn tell(&self, frame: &Bytes, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        if self.lost.get().is_some() {
+            return;
+        }
+        if self.waiting() + frame.len() <= limits.bytes {
+            return self.send_encoded(frame.clone(), now);
+        }
+        let lost = self.outbox.borrow_mut().abandon();
+        metrics.dropped("disconnected", lost);
+        self.lose(Code::SlowConsumer);
+    }
+
     /// Says that the connection has to end with this code; only the first one counts.
     pub(super) fn lose(&self, code: Code) {
         if self.lost.get().is_none() {

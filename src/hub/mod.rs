@@ -1,10 +1,12 @@
 //! The tables group → members of one worker, their outboxes, and delivery.
 //!
-//! Everything here but the [`Router`] belongs to one worker's thread. The hub knows groups, links and the broker; it does not know sessions, transports or rights.
-//! Its invariant: this node is attached to a group at the broker exactly as long as some worker has it open.
+//! Everything here but the [`Router`] belongs to one worker's thread. The hub knows groups, links and the broker; it does not know
+//! sessions, transports or rights. Its invariant: this node is attached to a group at the broker exactly as long as some worker has it
+//! open.
 
 mod link;
 mod outbox;
+mod recording;
 mod router;
 mod shard;
 #[cfg(test)]
@@ -50,8 +52,15 @@ pub struct Terms {
     pub slow: Slow,
 }
 
-/// Events that one resume replays at most; older ones become a gap. With events of the largest size that is 6 MiB for a moment.
+/// Events that one resume replays at most; older ones become a gap. With events of the largest size that is 60 MiB for a moment.
 pub const REPLAY: usize = 1000;
+
+/// How often the past is read before a client is told to come later. Once is enough unless more events come during a read than are kept for
+/// the reader, or the epoch changes.
+const READS: usize = 4;
+
+/// When it may come.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// One worker's hub.
 #[derive(Debug)]
@@ -80,11 +89,11 @@ impl Hub {
         Self { worker, shard: RefCell::default(), router, broker: BrokerHandle(broker), limits, metrics }
     }
 
-    /// Puts each event into the outboxes of its group's members here. [`Hub::flush`] has to follow.
+    /// Puts each event and gap into the outboxes of its group's members here. [`Hub::flush`] has to follow.
     pub fn deliver(&self, deliveries: &[Delivery], now: Instant) {
         let mut shard = self.shard.borrow_mut();
-        for Delivery { group, event } in deliveries {
-            shard.deliver(group, event, &self.limits, &self.metrics, now);
+        for delivery in deliveries {
+            shard.deliver(delivery, &self.limits, &self.metrics, now);
         }
     }
 
@@ -146,11 +155,8 @@ impl Hub {
     }
 
     fn note_attached(&self, number: u32, position: Position) {
-        if let Some(group) = self.shard.borrow_mut().group_mut(number)
-            && group.last.epoch != position.epoch
-        {
-            let offset = group.last.offset.max(position.offset);
-            group.last = Position { epoch: position.epoch, offset };
+        if let Some(group) = self.shard.borrow_mut().group_mut(number) {
+            group.note_attached(position);
         }
     }
 
@@ -158,22 +164,23 @@ impl Hub {
         self.shard.borrow().group(number).map_or(Position::NONE, |group| group.last)
     }
 
-    /// Reads from history until nothing has come in between: what comes later is delivered live.
-    async fn missed(&self, opening: &Opening, group: &GroupName, since: Position) -> Result<Missed, Error> {
-        loop {
+    /// Reads from history what was before this moment, and adds what has come meanwhile: what comes later is delivered live.
+    async fn missed(self: &Rc<Self>, opening: &Opening, group: &GroupName, since: Position) -> Result<Missed, Error> {
+        let reading = Reading::begin(self, opening.number);
+        for _ in 0..READS {
             let last = self.last(opening.number);
-            let missed = if !last.is_kept() {
-                Missed::nothing_kept()
-            } else {
-                let same = since.epoch == last.epoch && since.offset <= last.offset;
-                let after = if same { since.offset } else { 0 };
-                let history = self.broker.0.history(group, after, last.offset, REPLAY).await?;
-                Missed::since(same.then_some(after), last, history)
-            };
-            if self.last(opening.number) == last {
+            if !last.is_kept() {
+                return Ok(Missed::nothing_kept());
+            }
+            let after = if since.epoch == last.epoch { since.offset } else { 0 };
+            let history = self.broker.0.history(group, after, last.offset, REPLAY).await?;
+            if let Some(meanwhile) = reading.since(last) {
+                let mut missed = Missed::since(since, last, history);
+                missed.events.extend(meanwhile.into_iter().filter(|event| event.offset > after));
                 return Ok(missed);
             }
         }
+        Err(Error::Busy { retry_after: READ_AGAIN })
     }
 
     fn close_if_unused(&self, number: u32) {
@@ -213,22 +220,57 @@ impl Missed {
         Self { recovery: Recovery::Lost, gap: Some(gap), events: Vec::new() }
     }
 
-    /// `after`: the offset that the member has, `None` if it is of another epoch.
-    fn since(after: Option<u64>, last: Position, history: History) -> Self {
+    /// `last`: up to where `history` was read.
+    fn since(since: Position, last: Position, history: History) -> Self {
+        let epoch = last.epoch;
+        if history.top.epoch != epoch {
+            // The group has started anew, and this node does not know yet. It will, and tells everybody; of what the member missed nothing
+            // is left.
+            let gap = Gap { epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
+            return Self { recovery: Recovery::Lost, gap: Some(gap), events: Vec::new() };
+        }
+        // A member that comes from another worker or node may have more than has been delivered here yet, but not more than there is.
+        if since.epoch != epoch || since.offset > history.top.offset.max(last.offset) {
+            let gap = Gap { epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
+            return Self { recovery: Recovery::Lost, gap: Some(gap), events: history.events };
+        }
         // Up to here nothing can be sent: history begins later, or there is more of it than is replayed at once.
         let lost_up_to = history.events.first().map_or(history.start, |first| first.offset - 1).min(last.offset);
-        let (epoch, events) = (last.epoch, history.events);
-        match after {
-            None => {
-                let gap = Gap { epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
-                Self { recovery: Recovery::Lost, gap: Some(gap), events }
-            }
-            Some(after) if after < lost_up_to => {
-                let count = Some(lost_up_to - after);
-                let gap = Gap { epoch, from: after + 1, to: lost_up_to, count, reason: GapReason::Expired };
-                Self { recovery: Recovery::Lost, gap: Some(gap), events }
-            }
-            Some(_) => Self { recovery: Recovery::Recovered, gap: None, events },
+        if since.offset < lost_up_to {
+            let (from, count) = (since.offset + 1, Some(lost_up_to - since.offset));
+            let gap = Gap { epoch, from, to: lost_up_to, count, reason: GapReason::Expired };
+            return Self { recovery: Recovery::Lost, gap: Some(gap), events: history.events };
+        }
+        Self { recovery: Recovery::Recovered, gap: None, events: history.events }
+    }
+}
+
+/// Keeps what a group gets while its past is read.
+struct Reading<'a> {
+    hub: &'a Hub,
+    number: u32,
+}
+
+impl<'a> Reading<'a> {
+    fn begin(hub: &'a Hub, number: u32) -> Self {
+        if let Some(group) = hub.shard.borrow_mut().group_mut(number) {
+            group.recording.begin();
+        }
+        Self { hub, number }
+    }
+
+    /// What has come since the group stood at `position`; `None` if that is not known.
+    fn since(&self, position: Position) -> Option<Vec<Event>> {
+        let shard = self.hub.shard.borrow();
+        let group = shard.group(self.number).filter(|group| group.last.epoch == position.epoch)?;
+        group.recording.between(position.offset, group.last.offset)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(group) = self.hub.shard.borrow_mut().group_mut(self.number) {
+            group.recording.end();
         }
     }
 }

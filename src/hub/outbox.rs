@@ -173,7 +173,7 @@ impl Outbox {
             self.queue.pop_front();
         }
         // Memory that a burst has taken is given back, so that an idle connection stays small.
-        if self.queue.capacity() > 16 {
+        if self.queue.capacity() > 4 {
             self.queue = VecDeque::new();
         }
     }

@@ -13,18 +13,18 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    broker::{Deliver, Overflow},
+    broker::{Deliver, Item, Overflow},
     metrics::Metrics,
-    protocol::{Event, GroupName},
+    protocol::GroupName,
 };
 
-/// An event for all members of a group on one worker.
+/// An event or a gap for all members of a group on one worker.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The group.
     pub group: GroupName,
-    /// The event.
-    pub event: Arc<Event>,
+    /// The event or gap.
+    pub item: Item,
 }
 
 /// Events that one worker may have before it: at 100,000 deliveries a second to 1,000 members, 40 s of work.
@@ -84,12 +84,6 @@ impl Router {
         listeners.filter(|listener| listener.worker == worker).for_each(|listener| listener.members = members);
     }
 
-    /// How many members a group has on this node.
-    #[must_use]
-    pub fn members(&self, group: &GroupName) -> usize {
-        self.table(group).get(group).into_iter().flatten().map(|listener| listener.members).sum()
-    }
-
     /// The groups that have members on this node, with their number, in order of their names: those after `after` that begin with `prefix`, at most `limit`.
     #[must_use]
     pub fn groups(&self, prefix: &str, after: &str, limit: usize) -> Vec<(GroupName, usize)> {
@@ -115,7 +109,7 @@ impl Router {
 }
 
 impl Deliver for Router {
-    fn deliver(&self, group: &GroupName, event: &Arc<Event>) -> Result<usize, Overflow> {
+    fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
         let table = self.table(group);
         let Some(listeners) = table.get(group) else { return Ok(0) };
         let reserve = |listener: &Listener| self.mailboxes[listener.worker].try_reserve();
@@ -125,9 +119,13 @@ impl Deliver for Router {
             return Err(Overflow);
         };
         for permit in permits {
-            permit.send(Delivery { group: group.clone(), event: event.clone() });
+            permit.send(Delivery { group: group.clone(), item: item.clone() });
         }
         Ok(listeners.iter().map(|listener| listener.members).sum())
+    }
+
+    fn members(&self, group: &GroupName) -> usize {
+        self.table(group).get(group).into_iter().flatten().map(|listener| listener.members).sum()
     }
 }
 
@@ -151,8 +149,8 @@ mod tests {
         GroupName::parse(group).unwrap()
     }
 
-    fn event() -> Arc<Event> {
-        Arc::new(Content::message("x", None).unwrap().placed(EventId::from_number(1), 1, None))
+    fn event() -> Item {
+        Item::Event(7, Arc::new(Content::message("x", None).unwrap().placed(EventId::from_number(1), 1, None)))
     }
 
     #[test]
@@ -163,12 +161,12 @@ mod tests {
             router.listen(&name("a"), worker);
             router.count(&name("a"), worker, worker + 1);
         }
-        assert_eq!(router.deliver(&name("a"), &event()), Ok(4));
-        assert_eq!(router.deliver(&name("b"), &event()), Ok(0));
+        assert_eq!(router.deliver(&name("a"), event()), Ok(4));
+        assert_eq!(router.deliver(&name("b"), event()), Ok(0));
         assert_eq!(mailboxes.iter_mut().map(|m| m.len()).collect::<Vec<_>>(), [1, 0, 1]);
         router.unlisten(&name("a"), 0);
         assert_eq!(router.members(&name("a")), 3);
-        assert_eq!(router.deliver(&name("a"), &event()), Ok(3));
+        assert_eq!(router.deliver(&name("a"), event()), Ok(3));
         assert_eq!(mailboxes.iter_mut().map(|m| m.len()).collect::<Vec<_>>(), [1, 0, 2]);
     }
 
@@ -179,9 +177,9 @@ mod tests {
         router.listen(&name("b"), 0);
         router.listen(&name("b"), 1);
         for _ in 0..MAILBOX {
-            router.deliver(&name("a"), &event()).unwrap();
+            router.deliver(&name("a"), event()).unwrap();
         }
-        assert_eq!(router.deliver(&name("b"), &event()), Err(Overflow));
+        assert_eq!(router.deliver(&name("b"), event()), Err(Overflow));
         assert_eq!(mailboxes[1].len(), 0);
     }
 

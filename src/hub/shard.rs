@@ -1,19 +1,21 @@
 //! One worker's tables: which of its connections are members of which group.
 //!
-//! A plain structure with one owner, no locks and no I/O. Its invariant, checked by [`Shard::check`] in tests: a connection stands in a group's list of members exactly if the
-//! group stands in the connection's list, each knowing the other's place, so that joining and leaving cost the same however large the group is.
+//! A plain structure with one owner, no locks and no I/O. Its invariant, checked by [`Shard::check`] in tests: a connection stands in a
+//! group's list of members exactly if the group stands in the connection's list, each knowing the other's place, so that joining and
+//! leaving cost the same however large the group is.
 //!
 //! Order: deliveries of one group reach every member in the order in which they are given to [`Shard::deliver`].
 
-use std::{collections::HashMap, rc::Rc, time::Instant};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use slab::Slab;
 use tokio::sync::OnceCell;
 
-use super::{Link, OutboxLimits, Slow, outbox::Slot};
+use super::{Delivery, Link, OutboxLimits, Slow, outbox::Slot, recording::Recording};
 use crate::{
+    broker::Item,
     metrics::Metrics,
-    protocol::{Code, Encoding, Event, GroupName, Position},
+    protocol::{Code, Encoding, Event, Gap, GroupName, Position, ServerFrame},
 };
 
 /// See the [module](self).
@@ -36,6 +38,8 @@ pub(super) struct Group {
     pub(super) attached: Rc<OnceCell<Position>>,
     /// Joins that are under way and keep the group alive.
     pub(super) pending: usize,
+    /// What came while somebody reads the past.
+    pub(super) recording: Recording,
     members: [Vec<Seat>; Encoding::COUNT],
 }
 
@@ -89,6 +93,7 @@ impl Shard {
             slow,
             attached: Rc::default(),
             pending: 0,
+            recording: Recording::default(),
             members: std::array::from_fn(|_| Vec::new()),
         };
         let number = small(self.groups.insert(group));
@@ -143,16 +148,20 @@ impl Shard {
         true
     }
 
-    /// Puts the event into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each encoding that has members.
-    pub(super) fn deliver(&mut self, name: &GroupName, event: &Event, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
-        let Some(&number) = self.by_name.get(name) else { return };
+    /// Puts an event or a gap into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each
+    /// encoding that has members.
+    pub(super) fn deliver(&mut self, Delivery { group, item }: &Delivery, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        let Some(&number) = self.by_name.get(group) else { return };
+        match item {
+            Item::Event(epoch, event) => self.deliver_event(number, *epoch, event, limits, metrics, now),
+            Item::Gap(gap) => self.deliver_gap(number, *gap, limits, metrics, now),
+        }
+    }
+
+    fn deliver_event(&mut self, number: u32, epoch: u32, event: &Arc<Event>, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         let group = &mut self.groups[number as usize];
-        if event.offset > 0 {
-            // What was on its way when the broker told its position has been replayed, or was not asked for.
-            if event.offset <= group.last.offset {
-                return;
-            }
-            group.last.offset = event.offset;
+        if event.offset > 0 && !group.advance(epoch, event) {
+            return;
         }
         let slot = Slot { number, epoch: group.last.epoch, offset: event.offset };
         let mut delivered = 0;
@@ -171,6 +180,28 @@ impl Shard {
             }
         }
         metrics.delivered.inc_by(delivered);
+    }
+
+    fn deliver_gap(&mut self, number: u32, gap: Gap, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        let group = &mut self.groups[number as usize];
+        if !group.skip(gap) {
+            return;
+        }
+        for encoding in Encoding::ALL {
+            let seats = &group.members[encoding.index()];
+            if seats.is_empty() {
+                continue;
+            }
+            let frame = encoding.encode(&ServerFrame::Gap { number, gap });
+            for seat in seats {
+                let link = &self.connections[seat.connection as usize].link;
+                link.tell(&frame, limits, metrics, now);
+                metrics.gaps(gap.reason.name());
+                if !link.marked.replace(true) {
+                    self.marked.push(seat.connection);
+                }
+            }
+        }
     }
 
     /// Writes what the marked connections' wires take without waiting.
@@ -205,6 +236,40 @@ impl Shard {
 }
 
 impl Group {
+    /// Takes note of an event with a place; `false` if it has been replayed, or was not asked for.
+    fn advance(&mut self, epoch: u32, event: &Arc<Event>) -> bool {
+        if epoch != self.last.epoch {
+            // Epochs change by a gap. Before the broker has told where we begin, there is none to compare with.
+            if self.attached.initialized() {
+                return false;
+            }
+        } else if event.offset <= self.last.offset {
+            return false;
+        }
+        self.last = Position { epoch, offset: event.offset };
+        self.recording.note(event);
+        true
+    }
+
+    /// Takes note of a gap; `false` if it ends before what has been delivered.
+    fn skip(&mut self, gap: Gap) -> bool {
+        if gap.epoch == self.last.epoch && gap.to <= self.last.offset && self.last.is_kept() {
+            return false;
+        }
+        self.last = Position { epoch: gap.epoch, offset: gap.to };
+        self.recording.interrupt();
+        true
+    }
+
+    /// Takes note of the broker's answer. What has been delivered here already is newer, or the answer is on its way behind it.
+    pub(super) fn note_attached(&mut self, position: Position) {
+        if !self.last.is_kept() {
+            self.last = position;
+        } else if self.last.epoch == position.epoch {
+            self.last.offset = self.last.offset.max(position.offset);
+        }
+    }
+
     pub(super) fn members(&self) -> usize {
         self.members.iter().map(Vec::len).sum()
     }

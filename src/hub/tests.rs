@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    broker::{Publication, memory},
+    broker::{Deliver as _, Item, Publication, memory},
     protocol::{Content, Dialect, ServerFrame, StreamDecoder},
 };
 
@@ -211,6 +211,67 @@ fn a_position_gives_what_was_missed_or_the_gap() {
     let gap = Gap { epoch, from: 8, to: 8, count: Some(1), reason: GapReason::Expired };
     assert_eq!(missed(epoch, 7), (Recovery::Lost, Some(gap), vec![]));
     assert_eq!(missed(epoch, 8), (Recovery::Recovered, None, vec![]));
+}
+
+#[test]
+fn who_has_more_than_is_delivered_here_has_lost_nothing() {
+    let world = world();
+    let ann = world.peer();
+    let epoch = world.join(&ann, "a").epoch;
+    world.publish("a", "1");
+    // The event waits in the mailbox of this worker; on another one it has been delivered.
+    let missed = world.prepare("a", Some(Position { epoch, offset: 1 }), Slow::Disconnect).missed;
+    assert_eq!((missed.recovery, missed.gap, missed.events), (Recovery::Recovered, None, vec![]));
+}
+
+impl World {
+    fn give(&self, group: &str, item: Item) {
+        self.hub.deliver(&[Delivery { group: name(group), item }], self.now);
+        self.hub.flush(self.now);
+    }
+}
+
+fn event(offset: u64) -> Arc<Event> {
+    Arc::new(Content::message("x", None).unwrap().placed(crate::protocol::EventId::from_number(offset), offset, None))
+}
+
+#[test]
+fn a_gap_of_the_broker_is_told_to_everybody_once_and_moves_the_group() {
+    let world = world();
+    let (ann, bob) = (world.peer(), world.peer());
+    let epoch = world.join(&ann, "a").epoch;
+    world.join(&bob, "a");
+    let lost = Gap { epoch, from: 1, to: 3, count: Some(3), reason: GapReason::Broker };
+    world.give("a", Item::Gap(lost));
+    world.give("a", Item::Gap(lost));
+    world.give("a", Item::Event(epoch, event(3)));
+    world.give("a", Item::Event(epoch, event(4)));
+    for peer in [&ann, &bob] {
+        let frames = peer.frames();
+        assert!(
+            matches!(frames[..], [ServerFrame::Gap { gap, .. }, ServerFrame::Event { ref event, .. }] if gap == lost && event.offset == 4)
+        );
+    }
+    let anew = Gap { epoch: epoch ^ 1, from: 0, to: 0, count: None, reason: GapReason::Epoch };
+    world.give("a", Item::Gap(anew));
+    world.give("a", Item::Event(epoch, event(5)));
+    world.give("a", Item::Event(epoch ^ 1, event(1)));
+    let frames = ann.frames();
+    assert!(matches!(frames[..], [ServerFrame::Gap { gap, .. }, ServerFrame::Event { ref event, .. }] if gap == anew && event.offset == 1));
+    assert_eq!(world.prepare("a", None, Slow::Disconnect).position, Position { epoch: epoch ^ 1, offset: 1 });
+}
+
+#[test]
+fn a_member_that_can_not_even_be_told_of_gaps_is_ended() {
+    let world = world();
+    let ann = world.peer();
+    world.join(&ann, "a");
+    ann.wire.room.set(0);
+    for _ in 0..40 {
+        world.give("a", Item::Gap(Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker }));
+        assert!(world.hub.metrics.outbox_bytes.get() <= 200);
+    }
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Code::SlowConsumer));
 }
 
 #[test]

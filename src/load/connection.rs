@@ -115,8 +115,10 @@ impl Connection {
     /// Waits until something has come, and counts it; returns how many bytes. Safe to cancel.
     async fn receive(&mut self, member: &Member) -> Result<usize, Failure> {
         let Self { wire, talk, out } = self;
+        // One look at the clock for all that is read at once: it has arrived by then.
+        let mut arrived = None;
         let mut each = |message: &[u8]| {
-            let marks = member.take(message, super::now());
+            let marks = member.take(message, *arrived.get_or_insert_with(super::now));
             talk.take(message, marks, out).map_err(io::Error::other)
         };
         match wire {

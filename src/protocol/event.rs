@@ -70,27 +70,39 @@ impl FromStr for EventId {
 /// The suffix is 10 bits of node number and a 12-bit count; a node that makes more than 4,096 ids in one millisecond borrows from the next.
 #[derive(Debug)]
 pub struct IdGenerator {
-    node: u64,
+    node: AtomicU64,
     last: AtomicU64,
 }
 
 const COUNT_BITS: u32 = 12;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const NODES: u64 = 1 << (SUFFIX_BITS - COUNT_BITS);
 
 impl IdGenerator {
     /// A generator for the node with this number; only its lowest ten bits count.
     #[must_use]
     pub fn new(node: u16) -> Self {
-        Self { node: (u64::from(node) % NODES) << COUNT_BITS, last: AtomicU64::new(0) }
+        let ids = Self { node: AtomicU64::new(0), last: AtomicU64::new(0) };
+        ids.become_node(node);
+        ids
+    }
+
+    /// From now on the node has this number. Ids go on rising.
+    pub fn become_node(&self, node: u16) {
+        self.node.store((u64::from(node) % NODES) << COUNT_BITS, Ordering::Relaxed);
     }
 
     /// The next id, at `now_ms` since 1970-01-01 UTC.
     pub fn next(&self, now_ms: u64) -> EventId {
-        let fresh = now_ms << SUFFIX_BITS | self.node;
-        let after = |last: u64| match last {
-            last if last < fresh => fresh,
-            last if last & ((1 << COUNT_BITS) - 1) == (1 << COUNT_BITS) - 1 => ((last >> SUFFIX_BITS) + 1) << SUFFIX_BITS | self.node,
-            last => last + 1,
+        let node = self.node.load(Ordering::Relaxed);
+        let fresh = now_ms << SUFFIX_BITS | node;
+        let after = |last: u64| {
+            let same_node = last & SUFFIX_MASK & !COUNT_MASK == node;
+            match last {
+                last if last < fresh => fresh,
+                last if same_node && last & COUNT_MASK < COUNT_MASK => last + 1,
+                last => ((last >> SUFFIX_BITS) + 1) << SUFFIX_BITS | node,
+            }
         };
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last)));
         EventId(after(last.unwrap_or_else(|last| last)))
@@ -434,6 +446,12 @@ mod tests {
             let next = ids.next(now);
             assert!(next > last);
             assert_eq!(next.number() >> COUNT_BITS & (NODES - 1), 5);
+            last = next;
+        }
+        ids.become_node(4);
+        for now in [1_764_042_123_457, 5] {
+            let next = ids.next(now);
+            assert!(next > last && next.number() >> COUNT_BITS & (NODES - 1) == 4);
             last = next;
         }
     }

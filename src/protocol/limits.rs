@@ -34,6 +34,9 @@ pub const KEY_CHARS: usize = 100;
 /// Longest `client` and `transport` option of hello, in characters; the rest is cut off.
 pub const HELLO_OPTION_CHARS: usize = 100;
 
+/// Idempotency keys that a node without Redis remembers of one group; about 200 bytes each.
+pub const KEYS: usize = 10_000;
+
 /// How long an idempotency key is remembered.
 pub const KEY_TTL: Duration = Duration::from_secs(300);
 

@@ -61,26 +61,28 @@ pub(super) trait Peer {
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Runs a connection from its acceptance to its end.
-pub(super) async fn run<P: Peer>(mut peer: P, context: Rc<Context>, permit: OwnedSemaphorePermit) {
+///
+/// What is moved while it runs is boxed: a task keeps room for both places.
+pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let counted = Counted::open(&context, peer.transport());
-    let mut session = Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now());
-    let (first, dialect) = Box::pin(first_frame(&mut peer, &context, &mut session)).await;
+    let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
+    let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let code = loop {
-        let closed = connection.pump(&peer).await;
+        let closed = connection.pump(&*peer).await;
         if let Then::EndReply(stream) = then {
             peer.end_reply(stream);
         }
         match closed {
             Some(code) => break code,
             None if then == Then::Leave => break Code::GoingAway,
-            None => then = connection.next(&mut peer).await,
+            None => then = connection.next(&mut *peer).await,
         }
     };
     // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
-    Box::pin(connection.end(&mut peer, code)).await;
+    Box::pin(connection.end(&mut *peer, code)).await;
     counted.close(code);
     drop(permit);
 }
@@ -132,7 +134,7 @@ enum Then {
 
 struct Connection<'a> {
     context: &'a Rc<Context>,
-    session: Session,
+    session: Box<Session>,
     member: Member,
     dialect: Dialect,
     farewell: Option<Farewell>,
@@ -313,11 +315,7 @@ impl Connection<'_> {
 }
 
 fn failure(error: broker::Error) -> Failure {
-    let retry_after = match error {
-        broker::Error::Busy { retry_after } => Some(retry_after),
-        broker::Error::TooManyGroups => None,
-    };
-    Failure { code: Code::Unavailable, retry_after }
+    Failure { code: Code::Unavailable, retry_after: error.retry_after() }
 }
 
 /// A time between nothing and `most`, so that clients do not come back all at once.

@@ -148,7 +148,8 @@ async fn run(upgrade: hyper::upgrade::OnUpgrade, handshake: Handshake, context: 
     let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else { return context.metrics.handshake("websocket", "failed") };
     context.metrics.handshake("websocket", "accepted");
     let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, handshake.dialect, context.clone());
-    connection::run(socket, context, permit).await;
+    drop(parts.read_buf);
+    connection::run(Box::new(socket), context, permit).await;
 }
 
 fn refuse(refusal: Refusal) -> Response<Body> {

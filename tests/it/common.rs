@@ -8,12 +8,12 @@ use std::{
 
 use axum::Router;
 use fanfare::{
-    broker::{Publication, Receipt},
+    broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
     policy::{Pattern, Policies, Policy, SlowConsumer, Who},
     protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
-    server::{Config, Http, Listen, Parts, Server, Tls},
+    server::{BrokerConfig, Config, Http, Listen, Parts, Server, Tls},
     session::{self, Identity},
     transport::{
         Limits,
@@ -67,6 +67,7 @@ pub fn config(workers: usize) -> Config {
             Some("bad") => Err(Code::TokenInvalid),
             Some(user) => Ok(Identity { user: UserId::parse(user).ok(), valid: None }),
         }),
+        broker: BrokerConfig::Memory(memory::Config::default()),
     }
 }
 

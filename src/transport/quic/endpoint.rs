@@ -50,7 +50,7 @@ pub(super) struct Shared {
     marked: RefCell<Vec<ConnectionHandle>>,
     deadlines: RefCell<Deadlines>,
     outlet: RefCell<Outlet>,
-    incoming: RefCell<VecDeque<quinn_proto::Incoming>>,
+    incoming: RefCell<VecDeque<Box<quinn_proto::Incoming>>>,
     /// Answers to those who have no connection.
     answers: RefCell<VecDeque<(Transmit, Vec<u8>)>>,
     driver: Cell<Option<Waker>>,
@@ -79,8 +79,8 @@ pub struct Driver {
 
 /// A client that wants to connect. Dropping it ignores the client.
 pub struct Incoming {
-    /// Taken by whatever decides.
-    incoming: Option<quinn_proto::Incoming>,
+    /// Taken by whatever decides. Boxed, because the task of the connection keeps room for it to the end.
+    incoming: Option<Box<quinn_proto::Incoming>>,
     endpoint: Rc<Shared>,
 }
 
@@ -128,7 +128,7 @@ impl Incoming {
     /// Whether the client is known to be where it says it is (RFC 9000, section 8.1).
     #[must_use]
     pub fn remote_address_validated(&self) -> bool {
-        self.incoming.as_ref().is_some_and(quinn_proto::Incoming::remote_address_validated)
+        self.incoming.as_ref().is_some_and(|incoming| incoming.remote_address_validated())
     }
 
     /// Begins the handshake.
@@ -138,7 +138,7 @@ impl Incoming {
     pub fn accept(mut self) -> Result<Connection, quinn_proto::ConnectionError> {
         let Some(incoming) = self.incoming.take() else { unreachable!("only deciding takes it, and that consumes this") };
         let mut answer = Vec::new();
-        let accepted = self.endpoint.proto.borrow_mut().accept(incoming, now(), &mut answer, None);
+        let accepted = self.endpoint.proto.borrow_mut().accept(*incoming, now(), &mut answer, None);
         let (handle, proto) = accepted.map_err(|refused| {
             if let Some(transmit) = refused.response {
                 self.endpoint.answer(transmit, answer);
@@ -155,7 +155,7 @@ impl Incoming {
     pub fn refuse(mut self) {
         let Some(incoming) = self.incoming.take() else { return };
         let mut answer = Vec::new();
-        let transmit = self.endpoint.proto.borrow_mut().refuse(incoming, &mut answer);
+        let transmit = self.endpoint.proto.borrow_mut().refuse(*incoming, &mut answer);
         self.endpoint.answer(transmit, answer);
     }
 
@@ -163,10 +163,10 @@ impl Incoming {
     pub fn retry(mut self) {
         let Some(incoming) = self.incoming.take() else { return };
         let mut answer = Vec::new();
-        let retried = self.endpoint.proto.borrow_mut().retry(incoming, &mut answer);
+        let retried = self.endpoint.proto.borrow_mut().retry(*incoming, &mut answer);
         match retried {
             Ok(transmit) => self.endpoint.answer(transmit, answer),
-            Err(error) => self.incoming = Some(error.into_incoming()),
+            Err(error) => self.incoming = Some(Box::new(error.into_incoming())),
         }
     }
 }
@@ -174,7 +174,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if let Some(incoming) = self.incoming.take() {
-            self.endpoint.proto.borrow_mut().ignore(incoming);
+            self.endpoint.proto.borrow_mut().ignore(*incoming);
         }
     }
 }
@@ -281,7 +281,7 @@ impl Shared {
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
                 debug!(remote = %incoming.remote_address(), "a client wants to connect");
-                self.incoming.borrow_mut().push_back(incoming);
+                self.incoming.borrow_mut().push_back(Box::new(incoming));
                 if let Some(acceptor) = self.acceptor.take() {
                     acceptor.wake();
                 }

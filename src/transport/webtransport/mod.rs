@@ -76,7 +76,7 @@ async fn serve(incoming: Incoming, context: Rc<Context>, handshake: OwnedSemapho
 }
 
 /// From the first packet to the main stream; the error is the outcome for the metrics.
-async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(WebTransport, OwnedSemaphorePermit), &'static str> {
+async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(Box<WebTransport>, OwnedSemaphorePermit), &'static str> {
     let connection = Guarded(incoming.accept().map_err(|error| {
         debug!(%error, "a client's first packet was refused");
         "failed"
@@ -102,7 +102,8 @@ async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(WebTransport
     let shared = Rc::new(Shared { connection: connection.0.clone(), main, replies: RefCell::default() });
     let max_frame = context.session.max_frame;
     let alarm = Alarm::default();
-    Ok((WebTransport { guarded: connection, shared, session, decoder, waiting: Vec::new(), alarm, max_frame }, permit))
+    let peer = WebTransport { guarded: connection, shared, session, decoder, waiting: Vec::new(), alarm, max_frame };
+    Ok((Box::new(peer), permit))
 }
 
 /// Ends the QUIC connection when it is dropped, whatever the reason.
@@ -325,7 +326,7 @@ impl Wire for Shared {
 
 impl Shared {
     /// Gives the outbox to QUIC, as far as there is room for it.
-    fn poll_fill(&self, cx: &mut TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
+    fn poll_fill(&self, cx: &TaskContext<'_>, outbox: &mut Outbox, now: Instant) -> Poll<io::Result<()>> {
         loop {
             let mut chunks: [Bytes; FRAMES_A_WRITE] = std::array::from_fn(|_| Bytes::new());
             let filled = match outbox.chunks(&mut chunks, now) {

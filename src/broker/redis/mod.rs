@@ -1,0 +1,298 @@
+//! The broker of many nodes: Redis or Valkey gives events their place, keeps them, and carries them to every node that follows the group.
+//!
+//! Two links, on a thread of their own: one for commands (`pipeline`), one for events (`follower`, with the state of each group in
+//! `table`). What is atomic is a script (`publish.lua`), so a node that dies anywhere leaves nothing half-done. Nothing here depends on the
+//! clocks of nodes agreeing: order comes from offsets, expiry from the server's clock, and only an event's id carries the time of its node.
+//!
+//! Its invariant is that of [`Broker`]: what a node delivers of a group is one order without holes, and a gap stands where something is
+//! missing.
+
+mod command;
+mod follower;
+mod message;
+mod pipeline;
+mod resp;
+mod status;
+mod table;
+mod url;
+mod wire;
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+pub use url::{Url, UrlError};
+pub use wire::LinkError;
+
+use self::{
+    command::{Commands, Range},
+    follower::{Attach, Detached, Follower},
+    pipeline::{Driver, Pipeline},
+    resp::Reply,
+    status::Status,
+};
+use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt, memory::Clock};
+use crate::{
+    metrics::Metrics,
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
+};
+
+/// How a node uses Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where it is and how to get in.
+    pub url: Url,
+    /// Certificates to trust, in PEM; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// What every key and channel begins with, so that several installations can share a server.
+    pub prefix: String,
+    /// What a start without Redis means.
+    pub required: Required,
+    /// For connecting and logging in, in total.
+    pub connect_timeout: Duration,
+    /// A link that has not answered for so long is made anew.
+    pub timeout: Duration,
+    /// How often the link for events is probed.
+    pub probe_interval: Duration,
+    /// Every group's position is checked once in this time.
+    pub check_interval: Duration,
+    /// How long a group that nobody follows any more is kept subscribed.
+    pub linger: Duration,
+    /// How long a publish waits for a link that is down before it fails.
+    pub publish_wait: Duration,
+}
+
+/// What a start without Redis means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Required {
+    /// The server starts, says that it isn't ready, and goes on trying.
+    Wait,
+    /// It does not start.
+    Fail,
+}
+
+impl Config {
+    /// The defaults for a server at this address.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            ca: None,
+            prefix: "fanfare".to_owned(),
+            required: Required::Wait,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(4),
+            probe_interval: Duration::from_secs(2),
+            check_interval: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
+            publish_wait: Duration::ZERO,
+        }
+    }
+}
+
+/// When to try again what failed because a link is down: longer than the first attempts to make it anew.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// See the [module](self).
+pub struct Redis {
+    config: Arc<Config>,
+    commands: Commands,
+    pipeline: Pipeline,
+    attaching: mpsc::Sender<Attach>,
+    detached: Arc<Detached>,
+    deliver: Arc<dyn Deliver>,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    status: Arc<Status>,
+    metrics: Arc<Metrics>,
+}
+
+/// The thread behind the broker. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic has been logged by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Redis {
+    /// Starts the broker's thread. The links are made there; until they are, everything is answered with [`Error::Away`].
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(config: Config, deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        let config = Arc::new(config);
+        let commands = Commands::new(&config.prefix);
+        let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
+        let ids = Arc::new(IdGenerator::new(0));
+        let node = format!("{:016x}", random());
+        let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
+        let (follower, attaching, detached) =
+            Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let (stop, stopping) = watch::channel(false);
+        let thread = spawn(driver, follower, stopping)?;
+        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics };
+        Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
+    }
+
+    /// Connects once, for a start that must not happen without Redis.
+    ///
+    /// # Errors
+    /// Says why it can't be used.
+    pub fn check(config: &Config) -> Result<(), LinkError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(pipeline::check(config))
+    }
+
+    async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {
+        let Publication { group, content, sender, key, retention } = publication;
+        self.status.wait(self.config.publish_wait).await;
+        let id = self.ids.next((self.clock)());
+        let event = content.placed(id, 0, sender);
+        let plain = retention.is_none() && key.is_none();
+        let command = if plain {
+            Commands::tell(&self.commands.channel(&group), &message::encode_unplaced(event))
+        } else {
+            self.commands.publish(&group, &message::encode(event), id.number(), retention, key.as_ref(), random_epoch())
+        };
+        let began = now();
+        let reply = self.pipeline.call(command).await?;
+        self.metrics.redis_publish.observe((now() - began).as_secs_f64());
+        let subscribers = self.deliver.members(&group);
+        if plain {
+            return Ok(Receipt { id, position: Position::NONE, subscribers, duplicate: false });
+        }
+        receipt(reply, subscribers).ok_or(Error::Unconfirmed { retry_after: RETRY_AFTER })
+    }
+
+    async fn attach_now(&self, group: &GroupName, retention: Option<Retention>) -> Result<Position, Error> {
+        let (answer, outcome) = oneshot::channel();
+        let away = Error::Away { retry_after: RETRY_AFTER };
+        self.attaching.send(Attach { group: group.clone(), retention, answer }).await.map_err(|_| away)?;
+        outcome.await.unwrap_or(Err(away))
+    }
+
+    async fn history_now(&self, group: &GroupName, after: u64, up_to: u64, limit: usize) -> Result<History, Error> {
+        let reply = self.pipeline.call(self.commands.read(group, None, Range::Newest { after, up_to, limit })).await?;
+        let page = follower::page(reply).ok_or(Error::Unconfirmed { retry_after: RETRY_AFTER })?;
+        let mut events: Vec<Event> =
+            page.events.into_iter().filter(|(epoch, _)| *epoch == page.top.epoch).map(|(_, event)| event).collect();
+        events.reverse();
+        Ok(History { events, start: page.start, top: page.top })
+    }
+}
+
+impl Broker for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.status.ready()
+    }
+
+    fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
+        Box::pin(self.publish_now(publication))
+    }
+
+    fn attach<'a>(&'a self, group: &'a GroupName, retention: Option<Retention>) -> Answer<'a, Position> {
+        Box::pin(self.attach_now(group, retention))
+    }
+
+    fn detach(&self, group: &GroupName) {
+        self.detached.push(group.clone());
+    }
+
+    fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
+        Box::pin(self.history_now(group, after, up_to, limit))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Reads what the script answered.
+fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
+    let mut items = reply.array()?.into_iter();
+    let (epoch, offset, id) = (items.next()?.unsigned()?, items.next()?.unsigned()?, items.next()?.unsigned()?);
+    let duplicate = items.next()? == Reply::Integer(-1);
+    let position = Position { epoch: u32::try_from(epoch).ok()?, offset };
+    Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
+}
+
+fn spawn(driver: Driver, follower: Follower, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("broker".into()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = driver.run() => error!("the link for commands has ended"),
+                () = follower.run() => error!("the link for events has ended"),
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+        runtime.shutdown_background();
+    })
+}
+
+/// Pauses between attempts to make a link anew: longer and longer, never quite the same on two nodes.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+}
+
+/// The first pause and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A link that lived for so long was a good one.
+const GOOD: Duration = Duration::from_secs(5);
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(10))).min(LONGEST_PAUSE);
+        self.failures += 1;
+        let part = f64::from(u32::try_from(random() % 1000).unwrap_or_default()) / 1000.0;
+        pause.mul_f64(0.5 + part / 2.0)
+    }
+
+    fn worked_for(&mut self, time: Duration) {
+        if time >= GOOD {
+            self.failures = 0;
+        }
+    }
+}
+
+/// The one place of this room that reads the clock.
+#[expect(clippy::disallowed_methods, reason = "links have timeouts; everything below them is given the time")]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn random() -> u64 {
+    // Without randomness nodes would be alike, and would be told so by Redis.
+    getrandom::u64().unwrap_or(0)
+}
+
+/// Never 0, which stands for "no history".
+fn random_epoch() -> u32 {
+    getrandom::u32().unwrap_or(1).max(1)
+}

@@ -1,0 +1,473 @@
+//! The groups that this node follows, and its place in each: the state machine behind the link for events. No I/O and no clock.
+//!
+//! In: requests of the hub, what comes from Redis, what has been read, time. Out: [`Table::names`] and [`Table::reads`] (what to tell and
+//! to ask Redis) and [`Table::deliveries`] (what to give to members), to be emptied after every input. Its invariants: what is delivered of
+//! a group is one order without holes, in which a gap stands for what is missing; of a group at most one read is under way; a group that
+//! nobody follows is given back after a while.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::RETRY_AFTER;
+use crate::{
+    broker::{Error, Item},
+    protocol::{Event, Gap, GapReason, GroupName, Position, Retention},
+};
+
+/// What a request to attach is answered with.
+pub(super) type Answer = oneshot::Sender<Result<Position, Error>>;
+
+/// What the link for events has to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Name {
+    Subscribe(GroupName),
+    Unsubscribe(GroupName),
+}
+
+/// A question about a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) group: GroupName,
+    /// Tells this following of the group from a later one.
+    pub(super) serial: u64,
+    /// The node's position when it asked.
+    pub(super) seen: Position,
+    /// How long events are kept.
+    pub(super) ttl: Duration,
+    pub(super) why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// To know where to begin.
+    Place,
+    /// Something may be missing: only the position is asked for.
+    Check,
+    /// Something is missing: also the events after the position are asked for.
+    Repair,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Page {
+    pub(super) top: Position,
+    /// The offset before the oldest event that is kept.
+    pub(super) start: u64,
+    /// The events after the position that was asked for, oldest first, maybe not all.
+    pub(super) events: Vec<(u32, Event)>,
+}
+
+/// Events of one group that are held back while what is before them is read; older ones can be read again.
+const HELD: usize = 256;
+
+/// See the [module](self).
+pub(super) struct Table {
+    groups: HashMap<GroupName, Followed>,
+    serial: u64,
+    linger: Duration,
+    pub(super) names: VecDeque<Name>,
+    pub(super) reads: VecDeque<Read>,
+    pub(super) deliveries: VecDeque<(GroupName, Item)>,
+    /// Groups that nobody follows, since when.
+    idle: VecDeque<(Instant, GroupName, u64)>,
+    /// All groups, in the order in which they are checked.
+    round: VecDeque<(GroupName, u64)>,
+    /// Reads that failed and are due again.
+    failed: Vec<Read>,
+    /// Reads that found something missing, so far.
+    pub(super) repairs: u64,
+}
+
+struct Followed {
+    name: GroupName,
+    serial: u64,
+    retention: Option<Retention>,
+    /// Workers that have members.
+    attached: usize,
+    waiting: Vec<Answer>,
+    state: State,
+    /// Up to where events have been delivered.
+    position: Position,
+    held: VecDeque<Held>,
+    /// Reads for place or repair so far; one that is under way is the last of them.
+    reads: u64,
+    reading: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Redis has not confirmed yet.
+    Subscribing,
+    /// It has, and is being asked for the position.
+    Placing,
+    /// It could not tell.
+    Unplaced,
+    /// Events are delivered as they come.
+    Following,
+    /// They were, and will be when Redis has confirmed again.
+    Interrupted,
+}
+
+/// An event that waits for what is before it.
+struct Held {
+    epoch: u32,
+    event: Arc<Event>,
+    /// How many reads had been begun when it came.
+    reads: u64,
+}
+
+impl Table {
+    pub(super) fn new(linger: Duration) -> Self {
+        Self {
+            groups: HashMap::new(),
+            serial: 0,
+            linger,
+            names: VecDeque::new(),
+            reads: VecDeque::new(),
+            deliveries: VecDeque::new(),
+            idle: VecDeque::new(),
+            round: VecDeque::new(),
+            failed: Vec::new(),
+            repairs: 0,
+        }
+    }
+
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// A worker wants the group. `linked`: whether Redis can be told now.
+    pub(super) fn attach(&mut self, group: GroupName, retention: Option<Retention>, answer: Answer, linked: bool) {
+        if !self.groups.contains_key(&group) {
+            if !linked {
+                return refuse(answer);
+            }
+            self.serial += 1;
+            self.groups.insert(group.clone(), Followed::new(group.clone(), self.serial, retention));
+            self.round.push_back((group.clone(), self.serial));
+            self.names.push_back(Name::Subscribe(group.clone()));
+        }
+        let Some(followed) = self.groups.get_mut(&group) else { return };
+        if followed.retention.is_some() != retention.is_some() && followed.is_placed() {
+            followed.state = State::Unplaced;
+            followed.position = Position::NONE;
+        }
+        followed.retention = retention;
+        match followed.state {
+            State::Following | State::Interrupted => followed.admit(answer),
+            State::Subscribing | State::Placing => followed.waiting.push(answer),
+            State::Unplaced => {
+                followed.waiting.push(answer);
+                self.place(&group);
+            }
+        }
+    }
+
+    /// A worker does not want the group any more.
+    pub(super) fn detach(&mut self, group: &GroupName, now: Instant) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        followed.attached = followed.attached.saturating_sub(1);
+        if followed.attached == 0 {
+            self.idle.push_back((now, group.clone(), followed.serial));
+        }
+    }
+
+    /// Redis has confirmed a subscription.
+    pub(super) fn subscribed(&mut self, group: &str) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        let name = followed.name.clone();
+        match followed.state {
+            State::Subscribing => self.place(&name),
+            State::Interrupted => {
+                followed.state = State::Following;
+                if followed.retention.is_some() {
+                    let read = followed.read(Why::Check);
+                    self.reads.push_back(read);
+                } else if followed.attached > 0 {
+                    let gap = Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker };
+                    self.deliveries.push_back((name, Item::Gap(gap)));
+                }
+            }
+            State::Placing | State::Unplaced | State::Following => {}
+        }
+    }
+
+    /// Finds out where the group begins.
+    fn place(&mut self, group: &GroupName) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        if followed.retention.is_some() {
+            followed.state = State::Placing;
+            followed.reads += 1;
+            let read = followed.read(Why::Place);
+            self.reads.push_back(read);
+        } else {
+            followed.state = State::Following;
+            followed.admit_all();
+        }
+    }
+
+    /// An event has come.
+    pub(super) fn message(&mut self, group: &str, epoch: u32, event: Event) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        if followed.retention.is_none() || event.offset == 0 {
+            if followed.is_placed() && followed.attached > 0 {
+                self.deliveries.push_back((followed.name.clone(), Item::Event(0, Arc::new(Event { offset: 0, ..event }))));
+            }
+            return;
+        }
+        followed.hold(epoch, event);
+        if followed.is_placed() && !followed.reading {
+            self.go_on(group);
+        }
+    }
+
+    /// Delivers what is held and continues the position. If there is a hole, it is read.
+    fn go_on(&mut self, group: &str) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        while let Some(held) = followed.held.front() {
+            let Position { epoch, offset } = followed.position;
+            if held.epoch != epoch || held.event.offset > offset + 1 {
+                return self.repair(group);
+            }
+            if let Some(Held { event, .. }) = followed.held.pop_front()
+                && event.offset > offset
+            {
+                followed.deliver(event, &mut self.deliveries);
+            }
+        }
+    }
+
+    /// Begins to read what is missing, unless that is under way.
+    fn repair(&mut self, group: &str) {
+        let Some(followed) = self.groups.get_mut(group) else { return };
+        if followed.is_placed() && !followed.reading {
+            followed.reading = true;
+            followed.reads += 1;
+            let read = followed.read(Why::Repair);
+            self.reads.push_back(read);
+        }
+    }
+
+    /// A question has been answered.
+    pub(super) fn read(&mut self, read: &Read, page: Page) {
+        let Some(followed) = self.groups.get_mut(&read.group).filter(|followed| followed.serial == read.serial) else { return };
+        match read.why {
+            Why::Place if followed.state == State::Placing => {
+                followed.state = State::Following;
+                followed.position = page.top;
+                followed.drop_what_was_before(page.top.epoch);
+                followed.admit_all();
+                self.go_on(read.group.as_str());
+            }
+            Why::Place => {}
+            Why::Check => self.checked(read, page.top),
+            Why::Repair => {
+                followed.reading = false;
+                if followed.is_placed() {
+                    self.repaired(read, page);
+                }
+            }
+        }
+    }
+
+    /// Compares the position with the top that was read. Everything up to that top should have been delivered by now; what has not is
+    /// missing.
+    pub(super) fn checked(&mut self, read: &Read, top: Position) {
+        let Some(followed) = self.groups.get(&read.group).filter(|followed| followed.serial == read.serial) else { return };
+        if followed.is_placed() && (top.epoch != followed.position.epoch || top.offset > followed.position.offset) {
+            self.repair(read.group.as_str());
+        }
+    }
+
+    fn repaired(&mut self, read: &Read, page: Page) {
+        let Some(followed) = self.groups.get_mut(&read.group) else { return };
+        followed.drop_what_was_before(page.top.epoch);
+        let before = followed.position;
+        let more = if page.top.epoch == followed.position.epoch {
+            followed.catch_up(page, &mut self.deliveries)
+        } else {
+            followed.begin_anew(page.top, &mut self.deliveries)
+        };
+        self.repairs += u64::from(followed.position != before);
+        if more { self.repair(read.group.as_str()) } else { self.go_on(read.group.as_str()) }
+    }
+
+    /// A question could not be asked or was not answered.
+    pub(super) fn failed(&mut self, read: Read, now: Instant) {
+        let Some(followed) = self.groups.get_mut(&read.group).filter(|followed| followed.serial == read.serial) else { return };
+        match read.why {
+            Why::Place => {
+                if followed.state == State::Placing {
+                    followed.state = State::Unplaced;
+                    followed.held.clear();
+                    followed.waiting.drain(..).for_each(refuse);
+                    self.idle.push_back((now, read.group, read.serial));
+                }
+            }
+            Why::Repair => {
+                followed.reading = false;
+                self.failed.push(read);
+            }
+            Why::Check => self.failed.push(read),
+        }
+    }
+
+    /// Asks again what could not be answered, and gives back what nobody has wanted for a while.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for read in std::mem::take(&mut self.failed) {
+            if self.groups.get(&read.group).is_some_and(|followed| followed.serial == read.serial) {
+                self.repair(read.group.as_str());
+            }
+        }
+        while let Some((since, group, serial)) = self.idle.pop_front_if(|(since, ..)| *since + self.linger <= now) {
+            let unused = self.groups.get(&group).filter(|followed| followed.serial == serial && followed.is_unused());
+            match unused.map(|followed| followed.state) {
+                None => {}
+                // Confirmations are counted by names, so one must not be awaited twice.
+                Some(State::Subscribing | State::Placing) => self.idle.push_back((since + self.linger, group, serial)),
+                Some(State::Unplaced | State::Following | State::Interrupted) => {
+                    self.groups.remove(&group);
+                    self.names.push_back(Name::Unsubscribe(group));
+                }
+            }
+        }
+    }
+
+    /// The next groups whose position is to be checked, at most `most`, each once a round.
+    pub(super) fn checks(&mut self, most: usize) -> Vec<Read> {
+        let mut reads = Vec::new();
+        for _ in 0..most.min(self.round.len()) {
+            let Some((group, serial)) = self.round.pop_front() else { break };
+            let Some(followed) = self.groups.get(&group).filter(|followed| followed.serial == serial) else { continue };
+            if followed.state == State::Following && followed.retention.is_some() && !followed.reading {
+                reads.push(followed.read(Why::Check));
+            }
+            self.round.push_back((group, serial));
+        }
+        reads
+    }
+
+    /// The link is gone, and with it everything that was asked of it.
+    pub(super) fn unlink(&mut self) {
+        self.names.clear();
+        self.groups.retain(|_, followed| {
+            followed.waiting.drain(..).for_each(refuse);
+            if followed.is_placed() {
+                followed.state = State::Interrupted;
+            }
+            followed.is_placed()
+        });
+    }
+
+    /// There is a link again.
+    pub(super) fn link(&mut self) {
+        self.names.extend(self.groups.keys().cloned().map(Name::Subscribe));
+    }
+}
+
+fn refuse(answer: Answer) {
+    // Whoever does not wait any more need not be told.
+    let _ = answer.send(Err(Error::Away { retry_after: RETRY_AFTER }));
+}
+
+impl Followed {
+    fn new(name: GroupName, serial: u64, retention: Option<Retention>) -> Self {
+        Self {
+            name,
+            serial,
+            retention,
+            attached: 0,
+            waiting: Vec::new(),
+            state: State::Subscribing,
+            position: Position::NONE,
+            held: VecDeque::new(),
+            reads: 0,
+            reading: false,
+        }
+    }
+
+    fn is_placed(&self) -> bool {
+        matches!(self.state, State::Following | State::Interrupted)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.attached == 0 && self.waiting.is_empty()
+    }
+
+    fn admit(&mut self, answer: Answer) {
+        // Who has gone meanwhile will not detach either.
+        self.attached += usize::from(answer.send(Ok(self.position)).is_ok());
+    }
+
+    fn admit_all(&mut self) {
+        std::mem::take(&mut self.waiting).into_iter().for_each(|answer| self.admit(answer));
+    }
+
+    fn read(&self, why: Why) -> Read {
+        let ttl = self.retention.map_or(Duration::ZERO, |retention| retention.ttl);
+        Read { group: self.name.clone(), serial: self.serial, seen: self.position, ttl, why }
+    }
+
+    fn hold(&mut self, epoch: u32, event: Event) {
+        if self.held.len() == HELD {
+            self.held.pop_front();
+        }
+        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads });
+    }
+
+    /// What came before the latest read began, and is of another epoch than it found, is from before that epoch.
+    fn drop_what_was_before(&mut self, epoch: u32) {
+        let reads = self.reads;
+        self.held.retain(|held| held.epoch == epoch || held.reads >= reads);
+    }
+
+    fn deliver(&mut self, event: Arc<Event>, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        self.position.offset = event.offset;
+        deliveries.push_back((self.name.clone(), Item::Event(self.position.epoch, event)));
+    }
+
+    /// Tells that the events up to offset `to` will not come.
+    fn lose(&mut self, to: u64, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        let Position { epoch, offset } = self.position;
+        let gap = Gap { epoch, from: offset + 1, to, count: Some(to - offset), reason: GapReason::Broker };
+        self.position.offset = to;
+        deliveries.push_back((self.name.clone(), Item::Gap(gap)));
+    }
+
+    /// Delivers a page of the past; says whether there is more of it.
+    fn catch_up(&mut self, page: Page, deliveries: &mut VecDeque<(GroupName, Item)>) -> bool {
+        let Position { epoch, offset: before } = self.position;
+        for (_, event) in page.events.into_iter().filter(|(of, _)| *of == epoch) {
+            if event.offset > self.position.offset + 1 {
+                self.lose(event.offset - 1, deliveries);
+            }
+            if event.offset > self.position.offset {
+                self.deliver(Arc::new(event), deliveries);
+            }
+        }
+        let more = page.top.offset > self.position.offset;
+        if more && self.position.offset == before {
+            // There is nothing to read any more.
+            self.lose(page.top.offset, deliveries);
+            return false;
+        }
+        more
+    }
+
+    /// The group has a new epoch; all that is in it is new. Says that it has to be read.
+    fn begin_anew(&mut self, top: Position, deliveries: &mut VecDeque<(GroupName, Item)>) -> bool {
+        self.position = Position { epoch: top.epoch, offset: 0 };
+        let gap = Gap { epoch: top.epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
+        deliveries.push_back((self.name.clone(), Item::Gap(gap)));
+        top.offset > 0
+    }
+}
