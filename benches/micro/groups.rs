@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
 use fanfare::{
-    broker::memory,
+    broker::{Item, memory},
     hub::{Delivery, Hub, Member, Outbox, OutboxLimits, Router, Slot, Slow, Terms, Wire},
     metrics::Metrics,
     protocol::{Dialect, Encoding, GroupName},
@@ -32,7 +32,7 @@ fn fan_out(bencher: Bencher<'_, '_>, members: usize) {
     let hub = hub();
     let group = name("g");
     let _members: Vec<Member> = (0..members).map(|_| member(&hub, &group)).collect();
-    let (deliveries, now) = ([Delivery { group, event: Arc::new(event(0)) }], now());
+    let (deliveries, now) = ([Delivery { group, item: Item::Event(0, Arc::new(event(0))) }], now());
     bencher.counter(ItemsCount::new(members)).bench_local(|| {
         hub.deliver(&deliveries, now);
         hub.flush(now);

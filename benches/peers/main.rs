@@ -45,7 +45,17 @@ const SCENARIOS: &[Scenario] = &[
 /// One subscriber a message: what a publish costs. Over several groups, because Nchan loses messages when one channel gets some 40,000 in a second.
 const PUBLISHING: Scenario = Scenario { name: "publishing", load: &["--ws", "4", "--groups", "4", "--window", "64"] };
 
-/// What only other servers have.
+/// What a message to one subscriber costs; what its few connections take of memory says nothing.
+const PUBLISHES: &[Column] = &[
+    ("CPU, µs a message", |sample| table::server(sample, |server| server.cpu_us_a_delivery), 2),
+    ("messages/s", |sample| sample.report.deliveries.per_second, 0),
+    ("p50, ms", |sample| sample.report.latency_us.p50 as f64 / 1e3, 2),
+    ("p99, ms", |sample| sample.report.latency_us.p99 as f64 / 1e3, 2),
+    ("server, % of its core", |sample| table::server(sample, |server| server.cpu_share) * 100.0, 0),
+    ("load generator, % of its core", |sample| sample.report.own_cpu_share * 100.0, 0),
+];
+
+/// What only other servers lose or need.
 const LOST: &[Column] = &[
     ("lost, %", |sample| sample.report.deliveries.lost as f64 / sample.report.deliveries.due.max(1) as f64 * 100.0, 1),
     ("Redis, µs a delivery", |sample| sample.redis_us.unwrap_or(f64::NAN), 2),
@@ -89,9 +99,10 @@ fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Sample>> {
 }
 
 fn print(samples: &[Sample]) {
-    let columns = [COLUMNS, LOST].concat();
+    let fan_out = [COLUMNS, LOST].concat();
     for (scenario, rows) in table::grouped(&samples.iter().collect::<Vec<_>>(), |sample| &sample.scenario) {
-        println!("{}", table::table(scenario, |sample| &sample.server, &columns, &rows));
+        let columns = if scenario == PUBLISHING.name { PUBLISHES } else { &fan_out };
+        println!("{}", table::table(scenario, |sample| &sample.server, columns, &rows));
     }
     println!("{}", table::floor_line(samples));
 }

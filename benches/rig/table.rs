@@ -26,7 +26,8 @@ pub(crate) fn floors(sample: &Sample) -> f64 {
     server(sample, |server| server.cpu_us_a_delivery) / sample.floor()
 }
 
-fn server(sample: &Sample, value: fn(&fanfare::load::ServerUse) -> f64) -> f64 {
+/// What the server used; not a number if its process was not measured.
+pub(crate) fn server(sample: &Sample, value: fn(&fanfare::load::ServerUse) -> f64) -> f64 {
     sample.report.server.as_ref().map_or(f64::NAN, value)
 }
 
