@@ -361,6 +361,7 @@ impl Bound {
             http: http.next().into_iter().collect(),
             secure: secure.next().into_iter().collect(),
             quic: quic.next(),
+            driver: None,
         };
         mailboxes.into_iter().enumerate().map(worker).collect()
     }

@@ -14,7 +14,7 @@ use std::{
 use axum::Router;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    task::LocalSet,
+    task::{JoinHandle, LocalSet},
 };
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -24,7 +24,6 @@ use crate::{
     hub::{Delivery, Hub, OutboxLimits, Router as HubRouter},
     metrics::Metrics,
     policy::Policies,
-    protocol::Code,
     session,
     transport::{self, AllowsOrigin, Authenticate, Farewell, SessionIds, http, quic, webtransport},
 };
@@ -77,6 +76,8 @@ pub struct Worker {
     pub secure: Vec<TcpListener>,
     /// Its UDP socket, if it has one.
     pub quic: Option<UdpSocket>,
+    /// The task of its QUIC endpoint, once that runs.
+    pub driver: Option<JoinHandle<()>>,
 }
 
 /// Events that one tick takes at most: enough to coalesce, few enough that the connections' tasks are not kept waiting.
@@ -94,7 +95,7 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         let result = runtime.block_on(local.run_until(self.serve(shared)));
-        // What is left is cut off here; quinn's endpoint says so to its peers.
+        // What is left is cut off here; the QUIC driver says so to its peers when it is dropped.
         drop(local);
         runtime.shutdown_background();
         result
@@ -113,6 +114,8 @@ impl Worker {
             tokio::select! {
                 _ = self.mailbox.recv_many(&mut events, EVENTS_A_TICK) => tick(&hub, &mut events).await,
                 leave = farewell.wait_for(Option::is_some) => break leave.ok().and_then(|leave| *leave),
+                // It only ends by a panic; then this worker is deaf to QUIC, and has to say so.
+                () = ended(&mut self.driver) => return Err(std::io::Error::other("the QUIC driver has ended")),
             }
         };
         let farewell = farewell.unwrap_or_else(|| Farewell { spread: Duration::ZERO, deadline: transport::now() });
@@ -128,10 +131,8 @@ impl Worker {
             tokio::select! {
                 _ = self.mailbox.recv_many(&mut events, EVENTS_A_TICK) => tick(&hub, &mut events).await,
                 () = tasks.wait() => return Ok(()),
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    hub.end_all(Code::GoingAway);
-                    return Ok(());
-                }
+                // Whoever has not gone by then is cut off with the worker's tasks.
+                () = tokio::time::sleep_until(deadline.into()) => return Ok(()),
             }
         }
     }
@@ -152,7 +153,7 @@ impl Worker {
                 reason = "it is not waited for: it goes on until the last connection is gone, and ends with the worker"
             )]
             let driver = tokio::task::spawn_local(driver);
-            drop(driver);
+            self.driver = Some(driver);
             tasks.spawn_local(webtransport::listen(endpoint, context.clone(), tasks.clone()));
         }
         Ok(())
@@ -170,6 +171,13 @@ async fn tick(hub: &Hub, events: &mut Vec<Delivery>) {
     tokio::task::yield_now().await;
 }
 
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
+    }
+}
+
 fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receiver<Option<Farewell>>) -> transport::Context {
     transport::Context {
         hub,
@@ -180,9 +188,11 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         session: shared.session.clone(),
         limits: shared.limits,
         outbox_bytes: shared.outbox.bytes,
+        outbox_age: shared.outbox.age,
         metrics: shared.metrics.clone(),
         farewell: leaving,
         handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
+        quic_handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
         connections: Arc::new(Semaphore::new(shared.limits.connections)),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
         ids: SessionIds::new(&shared.session.node, shared.start_ms, worker),

@@ -140,17 +140,19 @@ impl Link {
         result
     }
 
-    /// Writes whenever the wire is blocked, and returns when the connection has to end, with the reason. Safe to cancel and to call again.
-    pub async fn attend(&self, metrics: &Metrics, clock: impl Fn() -> Instant) -> Code {
+    /// Writes whenever the wire is blocked. Returns when the connection has to end, with the reason; or with `None`, when a blocked wire has taken all, so that the
+    /// caller can look anew at what it may do. Safe to cancel and to call again.
+    pub async fn attend(&self, metrics: &Metrics, clock: impl Fn() -> Instant) -> Option<Code> {
         loop {
             if let Some(code) = self.lost.get() {
-                return code;
+                return Some(code);
             }
             let called = self.attention.notified();
             if self.blocked.get() {
                 tokio::select! {
-                    result = poll_fn(|cx| self.poll_flush(cx, metrics, clock())) => if result.is_err() {
-                        self.lose(Code::GoingAway);
+                    result = poll_fn(|cx| self.poll_flush(cx, metrics, clock())) => match result {
+                        Ok(()) => return None,
+                        Err(_) => self.lose(Code::GoingAway),
                     },
                     () = called => {}
                 }

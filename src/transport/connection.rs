@@ -51,7 +51,7 @@ pub(super) trait Peer {
     fn reply(&self, _stream: u64, _bytes: Bytes) {}
     /// The answer on another stream is whole.
     fn end_reply(&self, _stream: u64) {}
-    /// What the transport itself says last, after goodbye.
+    /// What the transport itself says last, after goodbye. From now on the connection ends with this code, however it ends.
     fn farewell(&self, code: Code) -> Option<Bytes>;
     /// Ends the wire, after all has been written. Waits for the peer to do so too; the caller bounds it.
     async fn close(&mut self, code: Code);
@@ -151,7 +151,9 @@ impl Connection<'_> {
         let received = tokio::select! {
             biased;
             code = link.attend(metrics, now) => {
-                self.session.handle(Input::Broken(code), now());
+                if let Some(code) = code {
+                    self.session.handle(Input::Broken(code), now());
+                }
                 return Then::Continue;
             }
             leave = farewell.wait_for(Option::is_some), if self.farewell.is_none() => {

@@ -46,11 +46,12 @@ impl Http {
         let mut farewell = self.context.farewell.clone();
         loop {
             // A full worker leaves new connections in the kernel's queue, where another worker's listener can't take them, but where they cost nothing.
-            let Ok(permit) = self.context.handshakes.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let accept = async { (self.context.handshakes.clone().acquire_owned().await, listener.accept().await) };
+            let (permit, accepted) = tokio::select! {
+                accepted = accept => accepted,
                 _ = farewell.wait_for(Option::is_some) => return,
             };
+            let Ok(permit) = permit else { return };
             match accepted {
                 Ok((stream, _)) => {
                     let http = self.clone();

@@ -74,12 +74,16 @@ pub struct Context {
     pub limits: Limits,
     /// Bytes of events that may wait for one connection.
     pub outbox_bytes: usize,
+    /// How long they may.
+    pub outbox_age: Duration,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Tells when to leave.
     pub farewell: watch::Receiver<Option<Farewell>>,
-    /// Room for handshakes.
+    /// Room for handshakes over TCP.
     pub handshakes: Arc<Semaphore>,
+    /// Room for handshakes over QUIC, of its own, because the sender of a UDP packet may be anybody.
+    pub quic_handshakes: Arc<Semaphore>,
     /// Room for connections.
     pub connections: Arc<Semaphore>,
     /// Where sockets are read into: one buffer a worker instead of one a connection.

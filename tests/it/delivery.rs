@@ -1,11 +1,16 @@
 //! Events reach everybody who follows, in order, exactly once, also after a reconnection; by every transport, in every dialect, with one worker and with two.
 
-use fanfare::protocol::{ClientFrame, Code, Gap, GapReason, Position, RawKind, Recovery, ServerFrame, Subscribe, from_json, to_json_value};
+use std::time::Duration;
+
+use fanfare::{
+    hub::OutboxLimits,
+    protocol::{ClientFrame, Code, Gap, GapReason, Position, RawKind, Recovery, ServerFrame, Subscribe, from_json, to_json_value},
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::common::{TestServer, WAYS, soon, until};
+use crate::common::{TestServer, WAYS, config, soon, until};
 
 #[tokio::test]
 async fn a_person_with_websocat_follows_a_group() {
@@ -194,6 +199,43 @@ async fn a_replay_has_its_own_stream_on_webtransport() {
         assert_eq!(late.event().await.offset, 31);
         let refused = soon(late.client.replay(Subscribe { request: 2, group: "a b".into(), since })).await.unwrap();
         assert!(matches!(&refused[..], [ServerFrame::Error { request: 2, code: 4300, .. }]));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_may_replay_as_often_as_it_likes() {
+    let server = TestServer::start(1);
+    let mut client = server.client(WAYS[2]).await;
+    let position = client.subscribe("a", None).await.position;
+    server.publish("a", "x").await;
+    client.event().await;
+    // Many times as many as may be open at once.
+    for request in 1..=50 {
+        let replay = client.client.replay(Subscribe { request, group: "a".into(), since: Some(position) });
+        let frames = soon(replay).await.unwrap();
+        assert!(matches!(&frames[..], [ServerFrame::Subscribed { missed: 1, .. }, ServerFrame::Event { .. }]), "{frames:?}");
+    }
+}
+
+/// More is missed than an outbox holds: the connection is not listened to until it has taken that, and then it is.
+#[tokio::test]
+async fn after_a_long_past_the_connection_is_listened_to_again() {
+    for way in [WAYS[0], WAYS[2]] {
+        let mut config = config(1);
+        config.outbox = OutboxLimits { bytes: 100_000, ..config.outbox };
+        // Nothing but the request itself makes the server look at this connection in the time that the test waits.
+        config.session.ping_interval = Duration::from_secs(120);
+        let server = TestServer::with(config);
+        let mut first = server.client(way).await;
+        let since = Some(first.subscribe("deep_a", None).await.position);
+        for n in 1..=200 {
+            server.publish("deep_a", &format!("{n}{}", "x".repeat(40_000))).await;
+            first.event().await;
+        }
+        let mut late = server.client(way).await;
+        assert_eq!(late.subscribe("deep_a", since).await.missed, 200);
+        assert_eq!(late.offsets(200).await.len(), 200);
+        late.subscribe("b", None).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use fanfare::{
     hub::OutboxLimits,
-    protocol::{Code, GapReason, ServerFrame},
+    protocol::{ClientFrame, Code, Dialect, GapReason, ServerFrame, Subscribe},
 };
 
 use crate::common::{TestServer, WAYS, config, soon, until};
@@ -94,4 +94,36 @@ async fn where_the_policy_says_so_the_oldest_are_dropped_and_the_gap_is_told() {
         assert!(lost >= 10);
         assert_eq!(server.metric("fanfare_events_dropped_total{reason=\"slow_consumer\"}"), lost as f64);
     }
+}
+
+#[tokio::test]
+async fn a_replay_that_is_not_taken_is_given_up_and_the_session_lives() {
+    let mut config = config(1);
+    config.outbox.age = std::time::Duration::from_millis(300);
+    let server = TestServer::with(config);
+    let mut client = server.client(WAYS[2]).await;
+    let since = client.subscribe("deep_a", None).await.position;
+    for n in 1..=100 {
+        server.publish("deep_a", &big(n)).await;
+        client.event().await;
+    }
+    let session = client.client.webtransport().unwrap();
+    let (mut send, mut recv) = soon(soon(session.open_bi()).await.unwrap()).await.unwrap();
+    let subscribe = Subscribe { request: 9, group: "deep_a".into(), since: Some(since) };
+    let frame = ClientFrame::Subscribe(subscribe).encode(Dialect::Msgpack);
+    soon(send.write_all(&[&[u8::try_from(frame.len()).unwrap()], &frame[..]].concat())).await.unwrap();
+    // Four megabytes are more than this client takes without reading; when it reads at last, it is too late.
+    soon(send.stopped()).await;
+    let mut read = 0;
+    let mut buffer = vec![0; 65_536];
+    let end = loop {
+        match soon(recv.read(&mut buffer)).await {
+            Ok(Some(len)) => read += len,
+            other => break other,
+        }
+    };
+    assert!(end.is_err(), "{read} bytes, and then {end:?}");
+    assert!(read < 4_000_000, "{read}");
+    server.publish("deep_a", "x").await;
+    assert_eq!(client.event().await.offset, 101);
 }

@@ -90,15 +90,14 @@ impl Connection {
     /// Reads at most `most` bytes of a stream, in order.
     #[must_use]
     pub fn read(&self, stream: StreamId, most: usize) -> Read {
-        if self.is_lost() {
-            return Read::Lost;
-        }
         let mut proto = self.0.proto.borrow_mut();
         let mut recv = proto.recv_stream(stream);
         let Ok(mut chunks) = recv.read(true) else { return Read::Lost };
         let read = match chunks.next(most) {
             Ok(Some(chunk)) => Read::Chunk(chunk.bytes),
             Ok(None) => Read::End,
+            // What had come before the connection was lost has been read by now.
+            Err(ReadError::Blocked) if self.is_lost() => Read::Lost,
             Err(ReadError::Blocked) => Read::Blocked,
             Err(ReadError::Reset(_)) => Read::Lost,
         };

@@ -16,7 +16,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointConfig, ServerConfig, Transmit, VarInt};
@@ -31,6 +31,9 @@ use crate::transport::{alarm::Alarm, now};
 
 /// Batches of datagrams that one turn reads; a batch is up to 32 calls' worth of aggregated datagrams.
 const BATCHES_A_TURN: usize = 4;
+
+/// Pause after reading has failed: trying at once would only burn the core.
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls of the socket that one connection gets in a turn, so that one fast reader does not keep the others waiting.
 const SENDS_A_TURN: usize = 8;
@@ -71,6 +74,8 @@ struct Outlet {
 pub struct Driver {
     shared: Rc<Shared>,
     alarm: Alarm,
+    /// When to read again after reading has failed: then nothing else wakes us for it.
+    read_again: Option<Instant>,
     /// What a batch is read into.
     buffer: Box<[u8]>,
     /// The list that is being worked off; kept for its memory.
@@ -101,7 +106,7 @@ pub(super) fn endpoint(socket: std::net::UdpSocket, config: EndpointConfig, serv
         driver: Cell::new(None),
         acceptor: Cell::new(None),
     });
-    let driver = Driver { shared: shared.clone(), alarm: Alarm::default(), buffer, turn: Vec::new() };
+    let driver = Driver { shared: shared.clone(), alarm: Alarm::default(), read_again: None, buffer, turn: Vec::new() };
     Ok((Endpoint(shared), driver))
 }
 
@@ -295,12 +300,14 @@ impl Shared {
 impl Driver {
     /// Reads what has come; says whether there may be more.
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        self.read_again = None;
         for _ in 0..BATCHES_A_TURN {
             let shared = &self.shared;
             match shared.socket.poll_receive(cx, &mut self.buffer, |received| shared.handle(received, now)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     error!(%error, "reading the UDP socket failed");
+                    self.read_again = Some(now + READ_PAUSE);
                     return false;
                 }
                 Poll::Pending => return false,
@@ -381,8 +388,8 @@ impl Future for Driver {
         }
         driver.shared.driver.set(Some(cx.waker().clone()));
         // Without room in the kernel nothing can go on but reading; the socket wakes us.
-        let first = driver.shared.deadlines.borrow().first();
-        let due = sent.is_ready() && driver.alarm.poll(cx, first).is_ready();
+        let first = if sent.is_ready() { driver.shared.deadlines.borrow().first() } else { None };
+        let due = driver.alarm.poll(cx, first.into_iter().chain(driver.read_again).min()).is_ready();
         let left = sent.is_ready() && !driver.shared.marked.borrow().is_empty();
         if more || left || due {
             // Others of the worker get their turn first.

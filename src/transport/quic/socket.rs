@@ -67,8 +67,8 @@ impl Socket {
             match io.try_io(Interest::READABLE, || state.recv(UdpSockRef::from(io), &mut slices, &mut metas)) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // An ICMP message about a datagram that we sent (RFC 1122, section 4.1.3.3) is no error of the socket.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                // An ICMP message about a datagram that we sent (RFC 1122, section 4.1.3.3) is no error of the socket, and is told once.
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         };

@@ -124,8 +124,8 @@ impl Request {
 /// What a stream that the client opened in both directions begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// Not whole yet.
-    Incomplete,
+    /// Not whole yet; so many bytes in front have to be skipped and can be forgotten.
+    Incomplete(usize),
     /// A request.
     Request(Request),
     /// A stream of this session; its own bytes begin after so many.
@@ -135,6 +135,7 @@ pub(super) enum Beginning {
 /// Reads what a stream begins with; the error is the code to close the connection with.
 pub(super) fn beginning(bytes: &[u8]) -> Result<Beginning, u32> {
     let mut rest = bytes;
+    let mut skipped = 0;
     while let Some(kind) = number(&mut rest) {
         let Some(second) = number(&mut rest) else { break };
         if kind == frame::WEBTRANSPORT_STREAM {
@@ -146,19 +147,22 @@ pub(super) fn beginning(bytes: &[u8]) -> Result<Beginning, u32> {
         }
         match kind {
             frame::HEADERS => {
-                return rest.get(..len).map_or(Ok(Beginning::Incomplete), |head| Request::parse(head).map(Beginning::Request));
+                return rest.get(..len).map_or(Ok(Beginning::Incomplete(skipped)), |head| Request::parse(head).map(Beginning::Request));
             }
             frame::DATA | frame::CANCEL_PUSH | frame::SETTINGS | frame::PUSH_PROMISE | frame::MAX_PUSH_ID => {
                 return Err(code::FRAME_UNEXPECTED);
             }
             // Others have to be skipped (section 9).
             _ => match rest.get(len..) {
-                Some(after) => rest = after,
+                Some(after) => {
+                    rest = after;
+                    skipped = bytes.len() - rest.len();
+                }
                 None => break,
             },
         }
     }
-    Ok(Beginning::Incomplete)
+    Ok(Beginning::Incomplete(skipped))
 }
 
 /// Reads the type of a stream in one direction; `None`: not whole yet.
@@ -194,6 +198,8 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
     buffer: Vec<u8>,
+    /// So much of the buffer has been cut off.
+    at: usize,
     skip: u64,
 }
 
@@ -201,18 +207,20 @@ impl Cutter {
     fn push(&mut self, bytes: &[u8]) {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= skipped as u64;
+        self.buffer.drain(..std::mem::take(&mut self.at));
         self.buffer.extend_from_slice(&bytes[skipped..]);
     }
 
     /// The next value's type, and the value if it is wanted.
     fn next(&mut self, limit: usize, wanted: impl Fn(u64) -> bool) -> Result<Option<(u64, Vec<u8>)>, u32> {
-        let mut rest = &self.buffer[..];
+        let mut rest = &self.buffer[self.at..];
+        let before = rest.len();
         let (Some(kind), Some(len)) = (number(&mut rest), number(&mut rest)) else { return Ok(None) };
-        let head = self.buffer.len() - rest.len();
+        let head = before - rest.len();
         let here = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
         if !wanted(kind) {
             self.skip = len - here as u64;
-            self.buffer.drain(..head + here);
+            self.at += head + here;
             return Ok(Some((kind, Vec::new())));
         }
         if len > limit as u64 {
@@ -222,13 +230,13 @@ impl Cutter {
             return Ok(None);
         }
         let value = rest[..here].to_vec();
-        self.buffer.drain(..head + here);
+        self.at += head + here;
         Ok(Some((kind, value)))
     }
 
     #[cfg(test)]
     fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.len() == self.at
     }
 }
 
@@ -318,7 +326,7 @@ mod tests {
     fn a_request_is_read_behind_frames_that_have_to_be_skipped() {
         let bytes = [&[0x21, 2, 7, 7][..], &request(&CONNECT)].concat();
         for end in 0..bytes.len() {
-            assert_eq!(beginning(&bytes[..end]), Ok(Beginning::Incomplete));
+            assert_eq!(beginning(&bytes[..end]), Ok(Beginning::Incomplete(if end < 4 { 0 } else { 4 })));
         }
         let wanted = Request { is_session: true, path: "/fanfare".into(), origin: Some("https://good.example".into()) };
         assert_eq!(beginning(&bytes), Ok(Beginning::Request(wanted)));
@@ -329,7 +337,7 @@ mod tests {
     #[test]
     fn a_stream_of_a_session_says_which_and_where_it_begins() {
         assert_eq!(beginning(&[0x40, 0x41, 4, 9, 9]), Ok(Beginning::Session(4, 3)));
-        assert_eq!(beginning(&[0x40, 0x41]), Ok(Beginning::Incomplete));
+        assert_eq!(beginning(&[0x40, 0x41]), Ok(Beginning::Incomplete(0)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod http3;
 mod session;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
     io,
@@ -52,15 +52,33 @@ pub async fn listen(endpoint: Endpoint, context: Rc<Context>, tasks: TaskTracker
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            _ = farewell.wait_for(Option::is_some) => return endpoint.set_server_config(None),
+            _ = farewell.wait_for(Option::is_some) => return refuse_all(endpoint),
         };
-        let Ok(permit) = context.handshakes.clone().try_acquire_owned() else {
+        // A flood of first packets with false addresses must not take all the room, so under load a client first proves that it is where it says.
+        let scarce = context.quic_handshakes.available_permits() <= context.limits.handshakes / 2;
+        if scarce && !incoming.remote_address_validated() {
+            context.metrics.handshake("webtransport", "retry");
+            incoming.retry();
+            continue;
+        }
+        let Ok(permit) = context.quic_handshakes.clone().try_acquire_owned() else {
             context.metrics.handshake("webtransport", "overloaded");
             incoming.refuse();
             continue;
         };
         tasks.spawn_local(guard(context.clone(), serve(incoming, context.clone(), permit)));
     }
+}
+
+/// While the server leaves, clients are told at once that they have to go elsewhere.
+fn refuse_all(endpoint: Endpoint) {
+    let refuse = async move {
+        loop {
+            endpoint.accept().await.refuse();
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "it ends with the worker, which must not wait for it")]
+    drop(tokio::task::spawn_local(refuse));
 }
 
 async fn serve(incoming: Incoming, context: Rc<Context>, handshake: OwnedSemaphorePermit) {
@@ -77,11 +95,12 @@ async fn serve(incoming: Incoming, context: Rc<Context>, handshake: OwnedSemapho
 
 /// From the first packet to the main stream; the error is the outcome for the metrics.
 async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(Box<WebTransport>, OwnedSemaphorePermit), &'static str> {
-    let connection = Guarded(incoming.accept().map_err(|error| {
+    let connection = incoming.accept().map_err(|error| {
         debug!(%error, "a client's first packet was refused");
         "failed"
-    })?);
-    let mut session = Session::new(connection.0.clone(), context.limits.handshake_deadline);
+    })?;
+    let guarded = Guarded { connection: connection.clone(), code: Cell::new(None) };
+    let mut session = Session::new(connection.clone(), context.limits.handshake_deadline);
     let Happened::Asked(request) = poll_fn(|cx| session.poll(cx)).await else { return Err("failed") };
     if request.path != PATH || !request.is_session {
         session.refuse(404).await;
@@ -99,20 +118,35 @@ async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(Box<WebTrans
     let Happened::Opened(main, bytes, _) = poll_fn(|cx| session.poll(cx)).await else { return Err("failed") };
     let mut decoder = StreamDecoder::new(context.session.max_frame);
     decoder.push(&bytes);
-    let shared = Rc::new(Shared { connection: connection.0.clone(), main, replies: RefCell::default() });
-    let max_frame = context.session.max_frame;
-    let alarm = Alarm::default();
-    let peer = WebTransport { guarded: connection, shared, session, decoder, waiting: Vec::new(), alarm, max_frame };
+    let peer = WebTransport {
+        guarded,
+        shared: Rc::new(Shared { connection, main, replies: RefCell::default() }),
+        session,
+        decoder,
+        heard: false,
+        waiting: Vec::new(),
+        asked: Vec::new(),
+        alarm: Alarm::default(),
+        max_frame: context.session.max_frame,
+        patience: context.outbox_age,
+    };
     Ok((Box::new(peer), permit))
 }
 
-/// Ends the QUIC connection when it is dropped, whatever the reason.
-struct Guarded(Connection);
+/// Ends the QUIC connection when it is dropped, whatever the reason; with the code of the goodbye if there was one.
+struct Guarded {
+    connection: Connection,
+    code: Cell<Option<Code>>,
+}
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if !self.0.is_lost() {
-            self.0.close(quic::NO_ERROR, b"");
+        if self.connection.is_lost() {
+            return;
+        }
+        match self.code.get() {
+            Some(code) => self.connection.close(VarInt::from_u32(code.number().into()), code.name().as_bytes()),
+            None => self.connection.close(quic::NO_ERROR, b""),
         }
     }
 }
@@ -122,10 +156,16 @@ struct WebTransport {
     shared: Rc<Shared>,
     session: Session,
     decoder: StreamDecoder,
+    /// A frame has come on the main stream: hello comes before all replays, whatever arrives first.
+    heard: bool,
     /// Streams for a replay that have not said which.
     waiting: Vec<Waiting>,
+    /// Streams for a replay that have said which; they are read to their end, so that the client may open others.
+    asked: Vec<StreamId>,
     alarm: Alarm,
     max_frame: usize,
+    /// How long an answer on a stream for a replay may stand still.
+    patience: Duration,
     guarded: Guarded,
 }
 
@@ -148,13 +188,18 @@ struct Reply {
     stream: StreamId,
     bytes: VecDeque<Bytes>,
     whole: bool,
+    /// When the client last took some of it.
+    moved: Instant,
 }
 
 impl WebTransport {
     fn poll_receive(&mut self, cx: &mut TaskContext<'_>) -> Poll<Received> {
         loop {
             match self.decoder.next_frame() {
-                Ok(Some(frame)) => return Poll::Ready(Received::Frame(frame)),
+                Ok(Some(frame)) => {
+                    self.heard = true;
+                    return Poll::Ready(Received::Frame(frame));
+                }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Received::Undecodable(error)),
             }
@@ -173,17 +218,19 @@ impl WebTransport {
                 Poll::Pending => break,
             }
         }
+        let connection = &self.shared.connection;
+        self.asked.retain(|stream| !is_over(connection, *stream));
         loop {
             if let Some((stream, frame)) = self.next_replay() {
                 return Poll::Ready(Received::Replay(stream, frame));
             }
-            let first = self.waiting.iter().map(|waiting| waiting.until).min();
+            self.shared.write_replies(self.patience);
+            let waiting = self.waiting.iter().map(|waiting| waiting.until);
+            let first = waiting.chain(self.shared.first_moved().map(|moved| moved + self.patience)).min();
             if self.alarm.poll(cx, first).is_pending() {
-                break;
+                return Poll::Pending;
             }
         }
-        self.shared.write_replies();
-        Poll::Pending
     }
 
     fn begin_replay(&mut self, stream: StreamId, bytes: &[u8], until: Instant) {
@@ -195,13 +242,13 @@ impl WebTransport {
 
     /// The first frame of a stream for a replay that has come whole. A stream that can't have one any more is refused.
     fn next_replay(&mut self) -> Option<(u64, Bytes)> {
-        let connection = &self.shared.connection;
+        let (connection, heard) = (&self.shared.connection, self.heard);
         let mut found = None;
         self.waiting.retain_mut(|waiting| {
             if found.is_some() {
                 return true;
             }
-            match waiting.read(connection) {
+            match if heard { waiting.read(connection) } else { Ok(None) } {
                 Ok(Some(frame)) => found = Some((waiting.stream, frame)),
                 Ok(None) if waiting.until > now() => return true,
                 Ok(None) | Err(()) => connection.refuse(waiting.stream, VarInt::from_u32(code::REQUEST_CANCELLED)),
@@ -209,8 +256,22 @@ impl WebTransport {
             false
         });
         let (stream, frame) = found?;
-        self.shared.replies.borrow_mut().push(Reply { stream, bytes: VecDeque::new(), whole: false });
+        if !is_over(&self.shared.connection, stream) {
+            self.asked.push(stream);
+        }
+        self.shared.replies.borrow_mut().push(Reply { stream, bytes: VecDeque::new(), whole: false, moved: now() });
         Some((VarInt::from(stream).into_inner(), frame))
+    }
+}
+
+/// Reads what follows the one frame of a stream, forgets it, and says whether nothing more can come.
+fn is_over(connection: &Connection, stream: StreamId) -> bool {
+    loop {
+        match connection.read(stream, READ) {
+            Read::Chunk(_) => {}
+            Read::Blocked => return false,
+            Read::End | Read::Lost => return true,
+        }
     }
 }
 
@@ -256,10 +317,11 @@ impl Peer for WebTransport {
 
     fn end_reply(&self, stream: u64) {
         self.shared.reply(stream, |reply| reply.whole = true);
-        self.shared.write_replies();
+        self.shared.write_replies(self.patience);
     }
 
-    fn farewell(&self, _: Code) -> Option<Bytes> {
+    fn farewell(&self, code: Code) -> Option<Bytes> {
+        self.guarded.code.set(Some(code));
         None
     }
 
@@ -273,9 +335,8 @@ impl Peer for WebTransport {
             connection.register(cx);
             if connection.is_lost() { Poll::Ready(()) } else { Poll::Pending }
         });
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
-            self.guarded.0.close(VarInt::from_u32(code.number().into()), code.name().as_bytes());
-        }
+        // After that, or when the caller loses patience, the connection is closed by being dropped.
+        let _ = tokio::time::timeout(GRACE, ended).await;
     }
 }
 
@@ -287,32 +348,54 @@ impl Shared {
         }
     }
 
-    /// Writes what there is room for. The task is woken when there is more, and comes here again.
-    fn write_replies(&self) {
+    /// When the answer that has stood still for the longest time last moved.
+    fn first_moved(&self) -> Option<Instant> {
+        self.replies.borrow().iter().map(|reply| reply.moved).min()
+    }
+
+    /// Writes what there is room for; the task is woken when there is more, and comes here again. An answer that stands still for longer than `patience` is given up: nothing
+    /// else bounds it.
+    fn write_replies(&self, patience: Duration) {
         let mut replies = self.replies.borrow_mut();
         if replies.is_empty() {
             return;
         }
-        replies.retain_mut(|reply| {
-            while !reply.bytes.is_empty() {
-                let chunks = reply.bytes.make_contiguous();
-                let most = chunks.len().min(FRAMES_A_WRITE);
-                match self.connection.write(reply.stream, &mut chunks[..most]) {
-                    Ok(0) => return true,
-                    // Chunks that were taken are empty now, and the last one may have been taken in part.
-                    Ok(_) => while reply.bytes.pop_front_if(|chunk| chunk.is_empty()).is_some() {},
-                    Err(quic::Ended) => return false,
-                }
-            }
-            if reply.whole {
+        let now = now();
+        replies.retain_mut(|reply| match reply.write(&self.connection, now) {
+            Ok(true) => {
                 self.connection.finish(reply.stream);
+                false
             }
-            !reply.whole
+            Ok(false) if now.saturating_duration_since(reply.moved) < patience => true,
+            Ok(false) => {
+                self.connection.refuse(reply.stream, VarInt::from_u32(code::REQUEST_CANCELLED));
+                false
+            }
+            Err(quic::Ended) => false,
         });
         if replies.is_empty() {
             *replies = Vec::new();
         }
         self.connection.flush();
+    }
+}
+
+impl Reply {
+    /// Says whether the whole answer is written.
+    fn write(&mut self, connection: &Connection, now: Instant) -> Result<bool, quic::Ended> {
+        while !self.bytes.is_empty() {
+            let chunks = self.bytes.make_contiguous();
+            let most = chunks.len().min(FRAMES_A_WRITE);
+            if connection.write(self.stream, &mut chunks[..most])? == 0 {
+                return Ok(false);
+            }
+            self.moved = now;
+            // Chunks that were taken are empty now, and the last one may have been taken in part.
+            while self.bytes.pop_front_if(|chunk| chunk.is_empty()).is_some() {}
+        }
+        // An answer that is still being made has not stood still.
+        self.moved = now;
+        Ok(self.whole)
     }
 }
 

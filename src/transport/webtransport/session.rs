@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use quinn_proto::{Dir, StreamId, VarInt};
 
 use super::http3::{self, Beginning, Capsules, Control, Request, StreamType, code};
@@ -25,13 +25,15 @@ pub(super) const READ: usize = 16 * 1024;
 pub(super) struct Session {
     connection: Connection,
     deadline: Duration,
-    /// Our control stream has been opened.
-    opened: bool,
+    /// Our control stream, and what is still to be said on it.
+    settings: Option<(StreamId, Bytes)>,
     control: Option<(StreamId, Control)>,
     qpack: Vec<StreamId>,
     request: Option<StreamId>,
     capsules: Capsules,
     accepted: bool,
+    /// The first stream of the session has been handed out.
+    has_main: bool,
     beginnings: Vec<Begun>,
     alarm: Alarm,
 }
@@ -41,6 +43,8 @@ struct Begun {
     stream: StreamId,
     until: Instant,
     bytes: Vec<u8>,
+    /// It has said that it is one of a session that isn't there yet.
+    early: bool,
 }
 
 /// What the client has done.
@@ -68,12 +72,13 @@ impl Session {
         Self {
             connection,
             deadline,
-            opened: false,
+            settings: None,
             control: None,
             qpack: Vec::new(),
             request: None,
             capsules: Capsules::default(),
             accepted: false,
+            has_main: false,
             beginnings: Vec::new(),
             alarm: Alarm::default(),
         }
@@ -113,11 +118,14 @@ impl Session {
         self.delivered(request).await;
     }
 
-    /// Ends the session from this side: the client gets the code and the reason.
+    /// Ends the session from this side: the client gets the code and the reason, if it leaves room for them.
     pub(super) fn end(&self, code: u16, reason: &str) {
         let Some(request) = self.request else { return };
-        self.say(request, http3::close_session(code, reason));
-        self.connection.finish(request);
+        let capsule = http3::close_session(code, reason);
+        let len = capsule.len();
+        if self.say(request, capsule) == len {
+            self.connection.finish(request);
+        }
     }
 
     /// Waits until the client has all of a finished stream, at most for a second.
@@ -129,10 +137,11 @@ impl Session {
         let _ = tokio::time::timeout(Duration::from_secs(1), delivered).await;
     }
 
-    /// A stream was just opened by us or by the client, so there is room for what little goes over it.
-    fn say(&self, stream: StreamId, bytes: Vec<u8>) {
-        let _ = self.connection.write(stream, &mut [bytes.into()]);
+    /// Writes what there is room for, which is all unless the client is stingy; tells how much that was.
+    fn say(&self, stream: StreamId, bytes: impl Into<Bytes>) -> usize {
+        let written = self.connection.write(stream, &mut [bytes.into()]).unwrap_or(0);
         self.connection.flush();
+        written
     }
 
     fn advance(&mut self) -> Result<Option<Happened>, u32> {
@@ -143,21 +152,22 @@ impl Session {
         }
         let until = || now() + self.deadline;
         while let Some(stream) = self.connection.accept(Dir::Uni).or_else(|| self.connection.accept(Dir::Bi)) {
-            self.beginnings.push(Begun { stream, until: until(), bytes: Vec::new() });
+            self.beginnings.push(Begun { stream, until: until(), bytes: Vec::new(), early: false });
         }
         let mut at = 0;
         while at < self.beginnings.len() {
             match self.settle(at)? {
                 Is::Unknown => at += 1,
+                // The order in which they were opened stays.
                 Is::Settled => {
-                    self.beginnings.swap_remove(at);
+                    self.beginnings.remove(at);
                 }
                 Is::Refused(code) => {
-                    let begun = self.beginnings.swap_remove(at);
+                    let begun = self.beginnings.remove(at);
                     self.connection.refuse(begun.stream, VarInt::from_u32(code));
                 }
                 Is::Happened(happened) => {
-                    self.beginnings.swap_remove(at);
+                    self.beginnings.remove(at);
                     return Ok(Some(happened));
                 }
             }
@@ -167,11 +177,14 @@ impl Session {
 
     /// The client's transport parameters are known once its first flight is there; then settings go out with our first flight, and save a round trip.
     fn open_control(&mut self) {
-        if !self.opened
-            && let Some(control) = self.connection.open_uni()
-        {
-            self.opened = true;
-            self.say(control, http3::control_stream());
+        if self.settings.is_none() {
+            self.settings = self.connection.open_uni().map(|control| (control, http3::control_stream().into()));
+        }
+        if let Some((control, mut rest)) = self.settings.take() {
+            if !rest.is_empty() {
+                rest.advance(self.say(control, rest.clone()));
+            }
+            self.settings = Some((control, rest));
         }
     }
 
@@ -211,19 +224,27 @@ impl Session {
         }
     }
 
-    /// Reads on until a stream says what it is.
+    /// Reads on until a stream says what it is. Looks at bytes only when there are new ones: a client can wake us as often as it likes.
     fn settle(&mut self, at: usize) -> Result<Is, u32> {
-        let Self { connection, beginnings, .. } = self;
-        let Begun { stream, bytes, .. } = &mut beginnings[at];
+        let Self { connection, beginnings, accepted, .. } = self;
+        let Begun { stream, bytes, early, .. } = &mut beginnings[at];
         let stream = *stream;
+        if *early {
+            return match is_settled(stream, bytes)? {
+                Some(settled) if *accepted => self.settle_as(at, stream, settled),
+                _ => Ok(Is::Unknown),
+            };
+        }
         loop {
-            match is_settled(stream, bytes)? {
-                Some(settled) => return self.settle_as(at, stream, settled),
-                None if bytes.len() > http3::HEAD_BYTES => return Ok(Is::Refused(code::EXCESSIVE_LOAD)),
-                None => {}
-            }
             match connection.read(stream, READ) {
-                Read::Chunk(chunk) => bytes.extend_from_slice(&chunk),
+                Read::Chunk(chunk) => {
+                    bytes.extend_from_slice(&chunk);
+                    match is_settled(stream, bytes)? {
+                        Some(settled) => return self.settle_as(at, stream, settled),
+                        None if bytes.len() > http3::HEAD_BYTES => return Ok(Is::Refused(code::EXCESSIVE_LOAD)),
+                        None => {}
+                    }
+                }
                 Read::Blocked => return Ok(Is::Unknown),
                 Read::End | Read::Lost => return Ok(Is::Refused(code::REQUEST_CANCELLED)),
             }
@@ -231,7 +252,8 @@ impl Session {
     }
 
     fn settle_as(&mut self, at: usize, stream: StreamId, settled: Settled) -> Result<Is, u32> {
-        let Begun { until, bytes, .. } = &mut self.beginnings[at];
+        let earlier = self.beginnings[..at].iter().any(|begun| begun.stream.dir() == Dir::Bi);
+        let Begun { until, bytes, early, .. } = &mut self.beginnings[at];
         match settled {
             Settled::Uni(StreamType::Control, from) => {
                 if self.control.is_some() {
@@ -255,15 +277,19 @@ impl Session {
                 self.request = Some(stream);
                 Ok(Is::Happened(Happened::Asked(request)))
             }
-            // A stream may overtake the answer to the request, and even the request.
-            Settled::Bidi(Beginning::Session(..)) if !self.accepted => Ok(Is::Unknown),
+            // A stream may overtake the answer to the request, and even the request. The main stream is the one that was opened first, even if another speaks first.
+            Settled::Bidi(Beginning::Session(..)) if !self.accepted || (earlier && !self.has_main) => {
+                *early = true;
+                Ok(Is::Unknown)
+            }
             Settled::Bidi(Beginning::Session(session, from)) => {
                 if self.request.is_none_or(|request| VarInt::from(request).into_inner() != session) {
                     return Ok(Is::Refused(code::SESSION_GONE));
                 }
+                self.has_main = true;
                 Ok(Is::Happened(Happened::Opened(stream, Bytes::from(bytes.split_off(from)), *until)))
             }
-            Settled::Bidi(Beginning::Incomplete) => Ok(Is::Unknown),
+            Settled::Bidi(Beginning::Incomplete(_)) => Ok(Is::Unknown),
         }
     }
 
@@ -292,11 +318,14 @@ enum Settled {
     Bidi(Beginning),
 }
 
-fn is_settled(stream: StreamId, bytes: &[u8]) -> Result<Option<Settled>, u32> {
+fn is_settled(stream: StreamId, bytes: &mut Vec<u8>) -> Result<Option<Settled>, u32> {
     Ok(match stream.dir() {
         Dir::Uni => http3::stream_type(bytes).map(|(kind, width)| Settled::Uni(kind, width)),
         Dir::Bi => match http3::beginning(bytes)? {
-            Beginning::Incomplete => None,
+            Beginning::Incomplete(skipped) => {
+                bytes.drain(..skipped);
+                None
+            }
             beginning => Some(Settled::Bidi(beginning)),
         },
     })
