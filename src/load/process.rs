@@ -30,12 +30,25 @@ impl Process {
         Ok(run_time(&fs::read_to_string("/proc/thread-self/schedstat")?))
     }
 
-    /// Reads it now.
+    /// Reads it now, of the process and of its children together: many servers do their work in children.
     ///
     /// # Errors
     /// There is no such process, or the system has no `/proc` like Linux.
     pub fn usage(self) -> io::Result<Usage> {
-        Ok(Usage { cpu: self.cpu()?, resident: self.resident()? })
+        let own = Usage { cpu: self.cpu()?, resident: self.resident()? };
+        // A child may end while we look.
+        let children = self.children()?.into_iter().filter_map(|child| child.usage().ok());
+        Ok(children.fold(own, |sum, child| Usage { cpu: sum.cpu + child.cpu, resident: sum.resident + child.resident }))
+    }
+
+    /// Each thread knows the children that it has started.
+    fn children(self) -> io::Result<Vec<Self>> {
+        let mut children = Vec::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            let text = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            children.extend(text.split_whitespace().filter_map(|number| number.parse().ok().map(Self)));
+        }
+        Ok(children)
     }
 
     /// In ns, unlike the clock ticks of `stat`: the first number of each thread's `schedstat`.
@@ -64,6 +77,8 @@ fn run_time(schedstat: &str) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -71,5 +86,15 @@ mod tests {
         let usage = Process::own().usage().unwrap();
         assert!(usage.resident > 100_000, "{usage:?}");
         assert!(Process(u32::MAX).usage().is_err());
+    }
+
+    #[test]
+    fn children_are_part_of_it() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let id = Process(child.id());
+        assert!(Process::own().children().unwrap().contains(&id));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!Process::own().children().unwrap().contains(&id));
     }
 }

@@ -91,7 +91,7 @@ pub struct Load {
     /// Write the report as one page of HTML
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     report: Option<PathBuf>,
-    /// The server's process on this machine, to measure what it uses
+    /// The server's process on this machine, to measure what it and its children use
     #[arg(long, value_name = "PID", help_heading = "Report")]
     pid: Option<u32>,
     /// What chance begins with; the same seed deals and chooses the same
