@@ -42,7 +42,7 @@ fn fan_out(bencher: Bencher<'_, '_>, members: usize) {
 #[divan::bench(args = [1, 16, 256])]
 fn outbox_push_and_drain(bencher: Bencher<'_, '_>, frames: usize) {
     let frame = ENCODING.encode_event(3, &event(42));
-    let (slot, now) = (Slot { number: 3, epoch: 1, offset: 42 }, now());
+    let (slot, now) = (Slot { number: 3, epoch: 1, offset: 42, slow: Slow::Disconnect }, now());
     let mut outbox = Outbox::new(ENCODING);
     let mut chunks = vec![Bytes::new(); 64];
     bencher.counter(ItemsCount::new(frames)).bench_local(|| {
