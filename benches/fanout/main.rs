@@ -29,12 +29,22 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "WebTransport, 500, W = 64", load: &["--wt", "500", "--window", "64"] },
 ];
 
+/// A hundred thousand deliveries a second, whatever they are divided among: what a delivery costs must not depend on that.
+const GROWTH: &[Scenario] = &[
+    Scenario { name: "growth: 100 connections", load: &["--ws", "100", "--rate", "1000"] },
+    Scenario { name: "growth: 1,000 connections", load: &["--ws", "1000", "--rate", "100"] },
+    Scenario { name: "growth: 5,000 connections", load: &["--ws", "5000", "--rate", "20", "--ramp", "2500"] },
+    Scenario { name: "growth: 15,000 connections", load: &["--ws", "15000", "--rate", "6.667", "--ramp", "2500"] },
+    Scenario { name: "growth: 1,000 connections in 10 groups", load: &["--ws", "1000", "--groups", "10", "--rate", "1000"] },
+    Scenario { name: "growth: 1,000 connections in 100 groups", load: &["--ws", "1000", "--groups", "100", "--rate", "10000"] },
+];
+
 fn main() -> anyhow::Result<()> {
     let Arguments { options } = Arguments::parse();
     if rig::is_floor(&options)? {
         return Ok(());
     }
-    let cases: Vec<_> = SCENARIOS.iter().map(|scenario| (*scenario, FANFARE)).collect();
+    let cases: Vec<_> = SCENARIOS.iter().chain(GROWTH).map(|scenario| (*scenario, FANFARE)).collect();
     let samples = measure(&options, &cases)?;
     if !options.json {
         let rows: Vec<_> = samples.iter().collect();

@@ -364,6 +364,8 @@ impl Shared {
         replies.retain_mut(|reply| match reply.write(&self.connection, now) {
             Ok(true) => {
                 self.connection.finish(reply.stream);
+                // A client that does not finish its half could not open another stream for it.
+                self.connection.stop(reply.stream, quic::NO_ERROR);
                 false
             }
             Ok(false) if now.saturating_duration_since(reply.moved) < patience => true,
