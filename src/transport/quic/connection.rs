@@ -144,12 +144,6 @@ impl Connection {
         !matches!(self.0.proto.borrow_mut().send_stream(stream).stopped(), Ok(None))
     }
 
-    /// Says that no more is wanted from the peer on a stream; nothing if all has come.
-    pub fn stop(&self, stream: StreamId, code: VarInt) {
-        let _ = self.0.proto.borrow_mut().recv_stream(stream).stop(code);
-        self.mark();
-    }
-
     /// Gives up both directions of a stream.
     pub fn refuse(&self, stream: StreamId, code: VarInt) {
         let mut proto = self.0.proto.borrow_mut();

@@ -33,7 +33,7 @@ pub use steering::{BUFFER_BYTES, BindError, Group, MAX_WORKERS, Steering, bind};
 /// Bidirectional streams that a client may have open at once: CONNECT, the main stream, and replays.
 ///
 /// quinn makes room for all of them when a connection begins, so this is paid by every idle connection: 56 bytes a stream, in powers of two.
-const BIDI_STREAMS: u32 = 8;
+const BIDI_STREAMS: u32 = 16;
 
 /// Unidirectional streams that a client may have open at once. HTTP/3 takes three: control, and two of QPACK (RFC 9114, section 6.2); the others are for
 /// those that a client opens to see whether the server skips them (RFC 9114, section 6.2.3).

@@ -52,7 +52,7 @@ pub async fn listen(endpoint: Endpoint, context: Rc<Context>, tasks: TaskTracker
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            _ = farewell.wait_for(Option::is_some) => return refuse_all(endpoint),
+            _ = farewell.wait_for(Option::is_some) => return endpoint.set_server_config(None),
         };
         // A flood of first packets with false addresses must not take all the room, so under load a client first proves that it is where it says.
         let scarce = context.quic_handshakes.available_permits() <= context.limits.handshakes / 2;
@@ -68,17 +68,6 @@ pub async fn listen(endpoint: Endpoint, context: Rc<Context>, tasks: TaskTracker
         };
         tasks.spawn_local(guard(context.clone(), serve(incoming, context.clone(), permit)));
     }
-}
-
-/// While the server leaves, clients are told at once that they have to go elsewhere.
-fn refuse_all(endpoint: Endpoint) {
-    let refuse = async move {
-        loop {
-            endpoint.accept().await.refuse();
-        }
-    };
-    #[expect(clippy::disallowed_methods, reason = "it ends with the worker, which must not wait for it")]
-    drop(tokio::task::spawn_local(refuse));
 }
 
 async fn serve(incoming: Incoming, context: Rc<Context>, handshake: OwnedSemaphorePermit) {
@@ -364,8 +353,6 @@ impl Shared {
         replies.retain_mut(|reply| match reply.write(&self.connection, now) {
             Ok(true) => {
                 self.connection.finish(reply.stream);
-                // A client that does not finish its half could not open another stream for it.
-                self.connection.stop(reply.stream, quic::NO_ERROR);
                 false
             }
             Ok(false) if now.saturating_duration_since(reply.moved) < patience => true,
