@@ -1,8 +1,8 @@
 //! A worker's QUIC endpoint: one socket, all its connections, and one task that drives them.
 //!
 //! quinn-proto is the protocol; this is its I/O. quinn has a task, a timer and a lock for each connection, and sends each packet when it is made. Here one task has
-//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. So a tick of the
-//! hub that writes to a thousand connections wakes one task, and the answer to a packet goes out together with the events of the same turn.
+//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. Events don't wait for
+//! a turn: the hub's flush makes connections speak at once, without waking any task.
 //!
 //! Its invariant: a connection that has something to say is marked, and a marked connection is in the list.
 

@@ -70,7 +70,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long nothing may come before the connection is dead: two keep-alives that got lost, and some time for the answer.
 const MAX_IDLE: Duration = Duration::from_secs(40);
 
-/// Handshakes whose first packet waits for the worker; more are refused. 1,024 of 1.5 KiB are 1.5 MiB a worker.
+/// Handshakes whose first packet waits for the worker; more are ignored, and come again. 1,024 of 1.5 KiB are 1.5 MiB a worker.
 const WAITING_HANDSHAKES: usize = 1024;
 
 /// What is kept of one of them besides its first packet: the rest of a flight.
