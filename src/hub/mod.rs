@@ -22,7 +22,7 @@ use shard::Shard;
 use crate::{
     broker::{Broker, Error, History},
     metrics::Metrics,
-    protocol::{Code, Encoding, Event, Gap, GapReason, GroupName, Position, Recovery, Retention},
+    protocol::{Encoding, Event, Gap, GapReason, GroupName, Position, Recovery, Retention},
 };
 
 /// Bounds of one connection's outbox.
@@ -100,11 +100,6 @@ impl Hub {
     /// Writes what has been delivered, one write a connection.
     pub fn flush(&self, now: Instant) {
         self.shard.borrow_mut().flush(&self.metrics, now);
-    }
-
-    /// Tells every connection to end.
-    pub fn end_all(&self, code: Code) {
-        self.shard.borrow().end_all(code);
     }
 
     /// Takes a connection in.

@@ -15,7 +15,7 @@ use super::{Delivery, Link, OutboxLimits, Slow, outbox::Slot, recording::Recordi
 use crate::{
     broker::Item,
     metrics::Metrics,
-    protocol::{Code, Encoding, Event, Gap, GroupName, Position, ServerFrame},
+    protocol::{Encoding, Event, Gap, GroupName, Position, ServerFrame},
 };
 
 /// See the [module](self).
@@ -212,11 +212,6 @@ impl Shard {
                 link.flush(metrics, now);
             }
         }
-    }
-
-    /// Tells every connection to end with this code.
-    pub(super) fn end_all(&self, code: Code) {
-        self.connections.iter().for_each(|(_, connection)| connection.link.lose(code));
     }
 
     /// Asserts the invariant of the module.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     broker::{Deliver as _, Item, Publication, memory},
-    protocol::{Content, Dialect, ServerFrame, StreamDecoder},
+    protocol::{Code, Content, Dialect, ServerFrame, StreamDecoder},
 };
 
 /// Takes `room` bytes, then blocks.
