@@ -335,6 +335,12 @@ impl Member {
         }
     }
 
+    /// The connection no longer gets any group's events, and is no longer counted among those who do.
+    pub fn leave_all(&self) {
+        let groups = self.hub.shard.borrow().memberships(self.connection);
+        groups.into_iter().for_each(|number| self.leave_number(number));
+    }
+
     fn leave_number(&self, number: u32) {
         if self.hub.shard.borrow_mut().leave(self.connection, number) {
             self.hub.count_members(number, -1);
@@ -345,8 +351,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let groups = self.hub.shard.borrow().memberships(self.connection);
-        groups.into_iter().for_each(|number| self.leave_number(number));
+        self.leave_all();
         self.hub.shard.borrow_mut().disconnect(self.connection);
         self.link.discard(&self.hub.metrics);
     }

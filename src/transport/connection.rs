@@ -77,7 +77,10 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
         }
         match closed {
             Some(code) => break code,
-            None if then == Then::Leave => break Code::GoingAway,
+            None if then == Then::Leave => {
+                connection.member.leave_all();
+                break Code::GoingAway;
+            }
             None => then = connection.next(&mut *peer).await,
         }
     };
@@ -226,6 +229,8 @@ impl Connection<'_> {
                 Output::Leave(group) => self.member.leave(&group),
                 Output::Publish(publish) => Box::pin(self.publish(publish)).await,
                 Output::Close { code, delay } => {
+                    // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
+                    self.member.leave_all();
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));
                     return Some(code);

@@ -14,7 +14,7 @@ const artefacts = path.join(import.meta.dirname, 'artefacts');
 mkdirSync(artefacts, { recursive: true });
 
 /** Longest wait for anything, in ms; only a failure takes that long. */
-const PATIENCE = 30_000;
+export const PATIENCE = 30_000;
 
 const BROWSERS = {
   chromium: {

@@ -51,6 +51,21 @@ async fn everybody_gets_every_event_in_order() {
 }
 
 #[tokio::test]
+async fn who_has_said_goodbye_is_told_and_counted_no_more_however_long_the_wire_stays() {
+    for workers in [1, 2] {
+        let server = TestServer::start(workers);
+        for way in WAYS {
+            let mut client = server.client(way).await;
+            client.subscribe("a", None).await;
+            client.send(ClientFrame::Goodbye).await;
+            assert!(matches!(client.next().await, ServerFrame::Goodbye { .. }), "{way:?}");
+            // The client keeps its end of the wire open.
+            assert_eq!(server.publish("a", "to nobody").await.subscribers, 0, "{way:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn secure_websockets_work_too() {
     let server = TestServer::start(2);
     let mut target = server.target(WAYS[0]);
