@@ -1,8 +1,8 @@
 //! A worker's QUIC endpoint: one socket, all its connections, and one task that drives them.
 //!
 //! quinn-proto is the protocol; this is its I/O. quinn has a task, a timer and a lock for each connection, and sends each packet when it is made. Here one task has
-//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. Events don't wait for
-//! a turn: the hub's flush makes connections speak at once, without waking any task.
+//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. Events make connections
+//! speak in the hub's flush, without waking their tasks; the packets of many leave together.
 //!
 //! Its invariant: a connection that has something to say is marked, and a marked connection is in the list.
 
@@ -23,6 +23,7 @@ use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointConfig, ServerConfig,
 use tracing::{debug, error};
 
 use super::{
+    batch::Batch,
     connection::Connection,
     deadlines::Deadlines,
     socket::{Received, Socket},
@@ -61,12 +62,15 @@ pub(super) struct Shared {
 }
 
 /// The way out.
-#[derive(Default)]
 struct Outlet {
     /// The packet that is being made.
     buffer: Vec<u8>,
-    /// The kernel had no room for the packet in the buffer.
+    /// Packets that leave together at the end of the turn, or when there are enough of them.
+    batch: Batch,
+    /// The kernel had no room for the packet in the buffer, which comes after those of the batch.
     blocked: Option<Transmit>,
+    /// The kernel had no room the last time.
+    stuck: bool,
 }
 
 /// Does the endpoint's I/O; it has to be polled as a task of its own for anything to happen. Dropping it closes all connections.
@@ -94,13 +98,14 @@ pub(super) fn endpoint(socket: std::net::UdpSocket, config: EndpointConfig, serv
     let socket = Socket::new(socket)?;
     let proto = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), !socket.may_fragment(), None);
     let buffer = socket.receive_buffer();
+    let outlet = Outlet { buffer: Vec::new(), batch: socket.batch(), blocked: None, stuck: false };
     let shared = Rc::new(Shared {
         socket,
         proto: RefCell::new(proto),
         connections: RefCell::default(),
         marked: RefCell::default(),
         deadlines: RefCell::default(),
-        outlet: RefCell::default(),
+        outlet: RefCell::new(outlet),
         incoming: RefCell::default(),
         answers: RefCell::default(),
         driver: Cell::new(None),
@@ -217,7 +222,7 @@ impl Shared {
     /// Sends what a connection has to say, and passes on what it has to tell.
     pub(super) fn speak(&self, connection: &Connection) {
         let mut outlet = self.outlet.borrow_mut();
-        if outlet.blocked.is_some() {
+        if outlet.stuck {
             return connection.mark();
         }
         connection.0.marked.set(false);
@@ -230,11 +235,14 @@ impl Shared {
             }
             outlet.buffer.clear();
             let Some(transmit) = proto.poll_transmit(now, self.socket.max_segments(), &mut outlet.buffer) else { break };
-            if !self.socket.send(&transmit, &outlet.buffer) {
-                outlet.blocked = Some(transmit);
+            if !outlet.send(&self.socket, transmit) {
                 connection.mark();
                 break;
             }
+        }
+        if !outlet.batch.is_empty() {
+            // It sends what nobody else joins.
+            self.wake_driver();
         }
         if let Some(deadline) = proto.poll_timeout() {
             self.set_deadline(connection.0.handle, deadline);
@@ -343,32 +351,53 @@ impl Driver {
             // Nobody relies on it: the client asks again.
             let _ = self.shared.socket.send(&transmit, &contents);
         }
-        while self.shared.outlet.borrow_mut().is_blocked(&self.shared.socket) {
-            ready!(self.shared.socket.poll_room(cx));
-        }
+        ready!(self.poll_flush(cx));
         self.turn.append(&mut self.shared.marked.borrow_mut());
         while let Some(handle) = self.turn.pop() {
             // It may have spoken since.
             let marked = self.shared.connection(handle).filter(|connection| connection.0.marked.get());
             if let Some(connection) = marked {
                 self.shared.speak(&connection);
-                if self.shared.outlet.borrow().blocked.is_some() {
+                if self.shared.outlet.borrow().stuck {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
             }
+        }
+        self.poll_flush(cx)
+    }
+
+    /// Sends what has been made already.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.shared.outlet.borrow_mut().flush(&self.shared.socket) {
+            ready!(self.shared.socket.poll_room(cx));
         }
         Poll::Ready(())
     }
 }
 
 impl Outlet {
-    /// Tries once more what the kernel had no room for.
-    fn is_blocked(&mut self, socket: &Socket) -> bool {
-        if self.blocked.as_ref().is_some_and(|transmit| socket.send(transmit, &self.buffer)) {
-            self.blocked = None;
+    /// Sends the packet in the buffer, now or with others; `false`: it waits for room in the kernel, and nothing can follow it.
+    fn send(&mut self, socket: &Socket, transmit: Transmit) -> bool {
+        // A packet that can't go with those before it goes by itself, or begins the next batch.
+        let take = |outlet: &mut Self| outlet.batch.take(&transmit, &outlet.buffer[..transmit.size]);
+        let taken = take(self) || (self.flush(socket) && take(self));
+        if !taken {
+            self.blocked = Some(transmit);
+            return self.flush(socket);
         }
-        self.blocked.is_some()
+        !self.batch.is_full() || self.flush(socket)
+    }
+
+    /// Sends what waits; `false`: the kernel has no room for all of it.
+    fn flush(&mut self, socket: &Socket) -> bool {
+        let Self { buffer, batch, blocked, .. } = self;
+        let sent = socket.send_batch(batch) && blocked.as_ref().is_none_or(|transmit| socket.send(transmit, buffer));
+        if sent {
+            *blocked = None;
+        }
+        self.stuck = !sent;
+        sent
     }
 }
 
@@ -408,6 +437,8 @@ impl Drop for Driver {
             }
             self.shared.speak(&connection);
         }
+        // Without room in the kernel the last words are lost, and clients find out by silence.
+        self.shared.outlet.borrow_mut().flush(&self.shared.socket);
     }
 }
 

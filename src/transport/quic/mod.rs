@@ -9,10 +9,12 @@
 //! token comes back to the key that made it. IDs for later use (RFC 9000, section 5.1.1) come from the same place, so a change of address, which takes
 //! one of them, leaves the connection where it is.
 
+mod batch;
 mod connection;
 mod connection_id;
 mod deadlines;
 mod endpoint;
+mod kernel;
 mod socket;
 mod steering;
 
