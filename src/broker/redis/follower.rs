@@ -28,13 +28,14 @@ use super::{
     pipeline::Pipeline,
     random_epoch,
     resp::{Reply, put_command},
+    sentinel::{Found, Locator},
     status::Status,
     table::{Name, Page, Read, Table, Why},
     wire::{LinkError, Wire},
 };
 use crate::{
     broker::{Deliver, Error},
-    metrics::{Metrics, RedisLink},
+    metrics::{RedisLink, RedisMetrics},
     protocol::{Event, Position},
 };
 
@@ -59,11 +60,12 @@ pub(super) struct Follower {
 /// Everything but where requests come from.
 struct Hub {
     config: Arc<Config>,
+    locator: Arc<Locator>,
     commands: Commands,
     pipeline: Pipeline,
     deliver: Arc<dyn Deliver>,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
     table: Table,
     probe_channel: Vec<u8>,
     probes: u64,
@@ -79,11 +81,12 @@ struct Hub {
 impl Follower {
     pub(super) fn new(
         config: Arc<Config>,
+        locator: Arc<Locator>,
         commands: Commands,
         pipeline: Pipeline,
         deliver: Arc<dyn Deliver>,
         status: Arc<Status>,
-        metrics: Arc<Metrics>,
+        metrics: RedisMetrics,
         node: &str,
     ) -> (Self, mpsc::Sender<Attach>, Arc<Detached>) {
         let (sender, attaching) = mpsc::channel(ATTACHING);
@@ -92,6 +95,7 @@ impl Follower {
         let (table, probe_channel) = (Table::new(config.linger), commands.probe_channel(node));
         let hub = Hub {
             config,
+            locator,
             commands,
             pipeline,
             deliver,
@@ -113,17 +117,16 @@ impl Follower {
         let mut backoff = Backoff::default();
         loop {
             let config = self.hub.config.clone();
-            let connect = tokio::time::timeout(config.connect_timeout, Wire::connect(&config));
-            let connected = self.meanwhile(connect).await.unwrap_or(Err(LinkError::Silent(config.connect_timeout)));
-            let why = match connected {
-                Ok(wire) => {
+            let locator = self.hub.locator.clone();
+            let why = match self.meanwhile(locator.connect()).await {
+                Ok(found) => {
                     // The first probe needs both links.
                     let status = self.hub.status.clone();
                     self.meanwhile(status.wait(config.connect_timeout)).await;
                     let began = now();
-                    let why = self.serve(wire).await;
+                    let why = self.serve(found).await;
                     backoff.worked_for(now() - began);
-                    self.hub.metrics.redis_link_lost(RedisLink::Events);
+                    self.hub.metrics.link_lost(RedisLink::Events);
                     why
                 }
                 Err(why) => why,
@@ -148,8 +151,11 @@ impl Follower {
     }
 
     /// Follows until the link fails, and says why.
-    async fn serve(&mut self, mut wire: Wire) -> LinkError {
+    async fn serve(&mut self, found: Found) -> LinkError {
         let Self { hub, inlet } = self;
+        let locator = hub.locator.clone();
+        let Found { mut wire, address, .. } = found;
+        let mut replaced = pin!(locator.replaced(address));
         hub.begin(&mut wire);
         let mut ticks = tokio::time::interval(hub.config.probe_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -157,6 +163,7 @@ impl Follower {
             hub.give().await;
             hub.ask(Some(&mut wire), inlet);
             tokio::select! {
+                why = &mut replaced => return why,
                 turned = wire.turn() => {
                     if let Err(why) = turned.and_then(|()| hub.hear_all(&mut wire)) {
                         return why;
@@ -205,8 +212,8 @@ impl Hub {
     }
 
     fn count(&mut self) {
-        self.metrics.redis_groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
-        self.metrics.redis_repairs.inc_by(std::mem::take(&mut self.table.repairs));
+        self.metrics.groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
+        self.metrics.repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
     /// Gives members what is theirs. Waits if a worker has too much before it: then Redis waits too, and in the end cuts us off, and what
@@ -277,7 +284,7 @@ impl Hub {
     fn hear(&mut self, reply: Reply) -> Result<(), LinkError> {
         let items = match reply {
             Reply::Array(items) => items,
-            Reply::Error(why) => return Err(LinkError::Refused(why)),
+            Reply::Error(why) => return Err(LinkError::refused(why)),
             Reply::Text(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Nil => return Ok(()),
         };
         let mut items = items.into_iter();
@@ -306,7 +313,7 @@ impl Hub {
         match message::decode(payload) {
             Some((epoch, event)) => self.table.message(group, epoch, event),
             None => {
-                self.metrics.redis_foreign.inc();
+                self.metrics.foreign.inc();
                 warn!("a message on a channel of ours is no event: does something else use this prefix?");
             }
         }

@@ -18,21 +18,21 @@ use crate::{
 pub(super) const ATTACHING: usize = 4096;
 
 /// A worker wants a group.
-pub(in crate::broker::redis) struct Attach {
-    pub(in crate::broker::redis) group: GroupName,
-    pub(in crate::broker::redis) retention: Option<Retention>,
-    pub(in crate::broker::redis) answer: Answer,
+pub(in super::super) struct Attach {
+    pub(in super::super) group: GroupName,
+    pub(in super::super) retention: Option<Retention>,
+    pub(in super::super) answer: Answer,
 }
 
 /// Groups that workers do not want any more. Bounded by what is attached: each attachment ends once.
 #[derive(Default)]
-pub(in crate::broker::redis) struct Detached {
+pub(in super::super) struct Detached {
     groups: Mutex<Vec<GroupName>>,
     some: Notify,
 }
 
 impl Detached {
-    pub(in crate::broker::redis) fn push(&self, group: GroupName) {
+    pub(in super::super) fn push(&self, group: GroupName) {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(group);
         self.some.notify_one();
     }

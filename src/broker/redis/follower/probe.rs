@@ -80,7 +80,7 @@ impl Hub {
         let number = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
         if let Some(round) = self.round.as_mut().filter(|round| Some(round.number) == number) {
             round.returned = true;
-            self.metrics.redis_probe.observe((now() - round.since).as_secs_f64());
+            self.metrics.probe.observe((now() - round.since).as_secs_f64());
             self.status.up(RedisLink::Events);
             self.compare();
         }
