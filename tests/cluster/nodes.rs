@@ -23,7 +23,7 @@ pub fn redis_config(url: &str) -> redis::Config {
 }
 
 pub fn node_config(redis: redis::Config, workers: usize) -> Config {
-    Config { broker: BrokerConfig::Redis(Box::new(redis)), ..config(workers) }
+    Config { broker: BrokerConfig::Redis(vec![redis]), ..config(workers) }
 }
 
 /// A node that is ready.

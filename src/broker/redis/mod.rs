@@ -12,6 +12,8 @@ mod follower;
 mod message;
 mod pipeline;
 mod resp;
+mod sentinel;
+mod spread;
 mod status;
 mod table;
 mod url;
@@ -28,27 +30,31 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
 use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
-    pipeline::{Driver, Pipeline},
+    pipeline::{Driver, Numbers, Pipeline},
     resp::Reply,
+    sentinel::Locator,
     status::Status,
 };
 use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt, memory::Clock};
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, RedisMetrics},
     protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
 };
 
 /// How a node uses Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is and how to get in.
+    /// Where it is and how to get in. With sentinels the host is the name by which they know it.
     pub url: Url,
+    /// Who is asked where the primary is, and how to get in there; empty: nobody.
+    pub sentinels: Vec<Url>,
     /// Certificates to trust, in PEM; `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// What every key and channel begins with, so that several installations can share a server.
@@ -84,6 +90,7 @@ impl Config {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            sentinels: Vec::new(),
             ca: None,
             prefix: "fanfare".to_owned(),
             required: Required::Wait,
@@ -93,6 +100,17 @@ impl Config {
             check_interval: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
+        }
+    }
+
+    /// What people know it by: its address, or its name with sentinels, and the database.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Url { host, port, database, .. } = &self.url;
+        match (self.sentinels.is_empty(), host.contains(':')) {
+            (false, _) => format!("{host}/{database}"),
+            (true, false) => format!("{host}:{port}/{database}"),
+            (true, true) => format!("[{host}]:{port}/{database}"),
         }
     }
 }
@@ -111,7 +129,7 @@ pub struct Redis {
     ids: Arc<IdGenerator>,
     clock: Clock,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -131,22 +149,54 @@ impl Drop for Running {
     }
 }
 
+/// What is one and the same in a node, however many servers it uses.
+#[derive(Clone)]
+struct Node {
+    /// Names the node to Redis.
+    name: String,
+    deliver: Arc<dyn Deliver>,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Node {
+    fn new(deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { name: format!("{:016x}", random()), deliver, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+    }
+}
+
 impl Redis {
     /// Starts the broker's thread. The links are made there; until they are, everything is answered with [`Error::Away`].
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(config: Config, deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        Self::start_in(Node::new(deliver, clock, metrics), config, Numbers::Leased)
+    }
+
+    fn start_in(node: Node, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+        let Node { name, deliver, ids, clock, metrics } = node;
         let config = Arc::new(config);
+        let metrics = metrics.redis(&config.name());
+        let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
-        let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
-        let ids = Arc::new(IdGenerator::new(0));
-        let node = format!("{:016x}", random());
-        let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
-        let (follower, attaching, detached) =
-            Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let status = Arc::new(Status::new(config.name(), metrics.clone()));
+        let (follower_name, locating) = (name.clone(), locator.clone());
+        let (driver, pipeline) =
+            Driver::new(config.clone(), locator.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), name, numbers);
+        let (follower, attaching, detached) = Follower::new(
+            config.clone(),
+            locator,
+            commands.clone(),
+            pipeline.clone(),
+            deliver.clone(),
+            status.clone(),
+            metrics.clone(),
+            &follower_name,
+        );
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, stopping)?;
+        let thread = spawn(driver, follower, locating, stopping)?;
         let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
@@ -157,7 +207,7 @@ impl Redis {
     /// Says why it can't be used.
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(pipeline::check(config))
+        runtime.block_on(Locator::new(Arc::new(config.clone())).connect()).map(drop)
     }
 
     async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {
@@ -173,7 +223,7 @@ impl Redis {
         };
         let began = now();
         let reply = self.pipeline.call(command).await?;
-        self.metrics.redis_publish.observe((now() - began).as_secs_f64());
+        self.metrics.publish.observe((now() - began).as_secs_f64());
         let subscribers = self.deliver.members(&group);
         if plain {
             return Ok(Receipt { id, position: Position::NONE, subscribers, duplicate: false });
@@ -204,7 +254,8 @@ impl Broker for Redis {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.status.ready()
+        // Without its address: anybody may ask.
+        self.status.trouble().map_or(Ok(()), |why| Err(format!("Redis: {why}")))
     }
 
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
@@ -239,13 +290,14 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(driver: Driver, follower: Follower, locator: Arc<Locator>, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
+                () = locator.watch() => error!("the watch over sentinels has ended"),
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
