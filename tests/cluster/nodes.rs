@@ -26,6 +26,12 @@ pub fn node_config(redis: redis::Config, workers: usize) -> Config {
     Config { broker: BrokerConfig::Redis(vec![redis]), ..config(workers) }
 }
 
+/// How a node of a test uses several, of which groups are spread.
+pub fn spread_config(urls: &[String]) -> Config {
+    let redis = urls.iter().map(|url| redis_config(url)).collect();
+    Config { broker: BrokerConfig::Redis(redis), ..config(1) }
+}
+
 /// A node that is ready.
 pub async fn node(url: &str) -> TestServer {
     node_with(redis_config(url), 2).await
