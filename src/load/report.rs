@@ -53,6 +53,10 @@ pub struct Connections {
     pub slow: usize,
     /// How often one ended on purpose and came back.
     pub reconnected: u64,
+    /// How often one lost its server and followed its group at another again.
+    pub moved: u64,
+    /// From when it had lost it until then.
+    pub back_us: Percentiles,
     /// From the first packet until the group was followed.
     pub connect_us: Percentiles,
     /// What the first of those that failed or ended was told.
@@ -244,6 +248,7 @@ fn curve(histogram: &Histogram<u64>) -> Vec<Point> {
 fn connections(run: &Run<'_>) -> Connections {
     let crowd = &run.crowd;
     let (failures, ended, members) = (crowd.failures.borrow(), crowd.ended.borrow(), crowd.members.borrow());
+    let back = crowd.back_us.borrow();
     let count = |wanted: fn(Reader) -> bool| members.iter().filter(|member| wanted(member.reader)).count();
     Connections {
         connected: members.len(),
@@ -251,7 +256,9 @@ fn connections(run: &Run<'_>) -> Connections {
         ended: ended.len(),
         idle: count(|reader| reader == Reader::Idle),
         slow: count(|reader| matches!(reader, Reader::Slow(_) | Reader::Stopped)),
-        reconnected: *crowd.reconnected.borrow(),
+        reconnected: crowd.reconnected.get(),
+        moved: back.len(),
+        back_us: Percentiles::from(&*back),
         connect_us: Percentiles::from(&*crowd.connect_us.borrow()),
         trouble: failures.iter().chain(ended.iter()).next().map(ToString::to_string),
     }

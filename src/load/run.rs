@@ -151,7 +151,7 @@ impl Run<'_> {
     async fn work(&self, pacer: &mut Pacer<'_>) {
         let churn = async {
             match self.plan.churn {
-                Some(churn) => self.crowd.churn(churn.a_second).await,
+                Some(a_second) => self.crowd.churn(a_second).await,
                 None => std::future::pending().await,
             }
         };
@@ -206,7 +206,7 @@ impl Run<'_> {
         let seconds = (to - from).as_secs_f64();
         Sample {
             at: (to - self.tally.origin).as_secs_f64(),
-            connected: self.crowd.members.borrow().len() - self.crowd.ended.borrow().len(),
+            connected: self.crowd.present(),
             published_per_second: published as f64 / seconds,
             delivered_per_second: delivered as f64 / seconds,
             lost: self.tally.passed.get(),

@@ -1,6 +1,6 @@
 //! Connections that do not sit still.
 
-use crate::binary::{Running, loaded};
+use crate::running::{Running, loaded};
 
 #[test]
 fn those_who_come_back_and_ask_get_everything() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::binary::{Running, fanfare};
+use crate::running::{Running, fanfare};
 
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
