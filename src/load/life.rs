@@ -231,7 +231,8 @@ impl Crowd {
 
 fn seats(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Seat>, Failure> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
-    let dealt = plan.spread.deal(plan.following(), plan.groups.len(), &mut random);
+    // A row of groups that are followed together is dealt out as one.
+    let dealt = plan.spread.deal(plan.following(), plan.groups.len() / plan.groups_each, &mut random);
     let sources = plan.sources.unwrap_or(plan.connections().div_ceil(CONNECTIONS_A_SOURCE));
     let mut seats: Vec<Seat> = Vec::with_capacity(plan.connections());
     let mut groups = dealt.into_iter();
@@ -243,8 +244,8 @@ fn seats(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<Seat>, Failure> {
         for _ in 0..*count {
             let nth = seats.len();
             let reader = if idle { Reader::Idle } else { reader(plan, nth) };
-            let group = if idle { 0 } else { groups.next().unwrap_or(0) };
-            let member = Rc::new(Member::new(tally.clone(), nth, group, reader));
+            let first = if idle { 0 } else { groups.next().unwrap_or(0) * plan.groups_each as u32 };
+            let member = Rc::new(Member::new(tally.clone(), nth, first..first + plan.groups_each as u32, reader));
             seats.push(Seat { roads: roads.clone(), at: Cell::new(0), member });
         }
     }

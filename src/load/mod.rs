@@ -44,7 +44,7 @@ pub use limits::make_room;
 pub use marker::{MARKER_BYTES, Marker, marks};
 pub use page::page;
 pub use plan::{By, Pace, Plan, Publish, Sizes, Spread};
-pub use process::{Process, Usage};
+pub use process::{Process, ThreadTime, Usage};
 pub use report::{Connections, Deliveries, Latency, Percentiles, Published, Report, Sample, ServerUse};
 pub use run::{Progress, run};
 pub use way::{Transport, Way};

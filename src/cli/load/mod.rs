@@ -47,6 +47,9 @@ pub struct Load {
     /// Groups, over which messages are dealt out in turn
     #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Groups")]
     groups: usize,
+    /// Groups, in a row, that each subscriber follows
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Groups")]
+    groups_each: usize,
     /// What the groups' names begin with; the policy that applies decides whether history is kept
     #[arg(long, value_name = "NAME", default_value = "load", help_heading = "Groups")]
     prefix: String,
@@ -115,6 +118,21 @@ enum PublishBy {
     None,
 }
 
+/// Ctrl-C, or being asked to end. Where signals can't be listened to, they end the process as usual.
+async fn interrupted() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let terminated = async {
+        match terminate {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
 /// A share, as `0.05` or `5%`.
 fn share(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
@@ -127,13 +145,7 @@ impl Load {
         let mut plan = self.plan().await?;
         let relay = self.network.relay(&mut plan)?;
         let mut live = show::Live::new(std::io::stderr().is_terminal(), self.json);
-        let interrupted = async {
-            // Where the signal can't be listened to, it ends the process as usual.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let ran = tokio::task::LocalSet::new().run_until(run(&plan, |progress| live.show(&progress), interrupted)).await;
+        let ran = tokio::task::LocalSet::new().run_until(run(&plan, |progress| live.show(&progress), interrupted())).await;
         live.end();
         let mut report = ran.map_err(failure)?;
         report.network = relay.map(|relay| relay.mishaps());
@@ -162,6 +174,9 @@ impl Load {
         if self.resume && self.churn.is_none() && !self.ways.has_failover() {
             return Err(Failure::usage("--resume: nobody comes back without --churn or --failover"));
         }
+        if matches!(self.publish_by, Some(by) if by != PublishBy::None) && self.ways.subscribers() == 0 {
+            return Err(Failure::usage("--publish-by: nobody follows anything: --ws NUMBER, --wss, --wt or --tcp"));
+        }
         let publish_by = self.publish_by.unwrap_or(PublishBy::Http);
         let needs_key = kind == Kind::Fanfare && publish_by == PublishBy::Http && self.publishes();
         let key = match &self.api_key {
@@ -176,6 +191,7 @@ impl Load {
             subscribers: ways.subscribers,
             idle: ways::deal(self.idle, ways.idle),
             failover: ways.failover,
+            relayed: false,
             resumes: self.resume,
             slow: self.slow,
             slow_rate: self.slow_rate,
@@ -184,6 +200,7 @@ impl Load {
             handshakes: self.handshakes,
             sources: self.sources,
             groups: (0..self.groups).map(|at| format!("{}_{at}", self.prefix)).collect(),
+            groups_each: self.groups_each,
             spread: self.spread,
             churn: self.churn,
             publish: None,

@@ -142,7 +142,8 @@ fn own_rows(report: &Report) -> Vec<Row> {
     let troubles = [&report.connections.trouble, &report.published.trouble].into_iter().flatten().chain(&report.troubles);
     rows.extend(troubles.map(|trouble| ("trouble", trouble.clone())));
     if report.saturated {
-        rows.push(("saturated", "the load generator was busy all the time: it may have been what limited the run".into()));
+        let when = if report.saturated_seconds > 0 { format!("in {} seconds", report.saturated_seconds) } else { "all the time".into() };
+        rows.push(("saturated", format!("the load generator was busy {when}: it may have been what limited the run")));
     }
     rows
 }
