@@ -4,6 +4,8 @@
 //! of a drain: readiness says no; listeners stop; every session is told to leave and when to come back; outboxes are finished; workers end; the API goes last, so that probes and metrics see
 //! all of it.
 
+mod portrait;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -21,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
-    broker::{Broker, memory, redis},
+    broker::{Broker, Host, memory, redis},
     hub,
     metrics::Metrics,
     policy::Policies,
@@ -32,6 +34,8 @@ use crate::{
     },
     worker::{self, Shared, Worker},
 };
+
+use portrait::Portrait;
 
 /// Where a server listens. `None`: not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,7 +191,11 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
         let router = Arc::new(router);
-        let Brokers { broker, memory, redis } = Brokers::start(broker, router.clone(), metrics.clone())?;
+        let start_ms = wall_clock_ms();
+        let portrait = Arc::new(Portrait::new(&session.node, start_ms, workers, router.clone(), metrics.clone()));
+        let describe = portrait.clone();
+        let host = Host { deliver: router.clone(), describe: Arc::new(move || describe.node()) };
+        let Brokers { broker, memory, redis } = Brokers::start(broker, host, metrics.clone())?;
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
             broker: broker.clone(),
@@ -213,12 +221,12 @@ impl Server {
             http: public,
             tls: tls.as_ref().map(|tls| tls.tcp.clone()),
             quic_tls: tls.map(|tls| tls.quic),
-            start_ms: wall_clock_ms(),
+            start_ms,
         };
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
         let (ended_sender, ended) = mpsc::channel(workers + 1);
         let (stop_control, stopping) = watch::channel(false);
-        let control = spawn_control(memory, bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let control = spawn_control(memory, portrait, bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
         let mut threads = Vec::with_capacity(workers);
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
@@ -282,17 +290,17 @@ struct Brokers {
 }
 
 impl Brokers {
-    fn start(config: BrokerConfig, router: Arc<hub::Router>, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    fn start(config: BrokerConfig, host: Host, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         match config {
             BrokerConfig::Memory(config) => {
-                let memory = Arc::new(memory::Memory::new(config, router, Arc::new(wall_clock_ms)));
+                let memory = Arc::new(memory::Memory::new(config, host.deliver, Arc::new(wall_clock_ms)));
                 Ok(Self { broker: memory.clone(), memory: Some(memory), redis: None })
             }
             BrokerConfig::Redis(config) => {
                 if config.required == redis::Required::Fail {
                     redis::Redis::check(&config).map_err(|source| StartError::Redis { url: Box::new(config.url.clone()), source })?;
                 }
-                let started = redis::Redis::start(*config, router, Arc::new(wall_clock_ms), metrics);
+                let started = redis::Redis::start(*config, host, Arc::new(wall_clock_ms), metrics);
                 let (broker, running) = started.map_err(StartError::Thread)?;
                 Ok(Self { broker, memory: None, redis: Some(running) })
             }
@@ -419,9 +427,10 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The thread that does what no worker should: the management API, and forgetting.
+/// The thread that does what no worker should: the management API, forgetting, and measuring the load.
 fn spawn_control(
     memory: Option<Arc<memory::Memory>>,
+    portrait: Arc<Portrait>,
     api: Option<TcpListener>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -445,9 +454,19 @@ fn spawn_control(
                     memory.sweep();
                 }
             };
+            let measure = async {
+                let mut before = transport::now();
+                loop {
+                    tokio::time::sleep(portrait::MEASURE).await;
+                    let now = transport::now();
+                    portrait.measure(now - before);
+                    before = now;
+                }
+            };
             tokio::select! {
                 result = serve => if let Err(error) = result { error!(%error, "the API listener failed") },
                 () = sweep => {}
+                () = measure => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
             let _ = stop.wait_for(|stop| *stop).await;

@@ -6,9 +6,12 @@
 
 mod keys;
 pub mod memory;
+mod node;
 pub mod redis;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+pub use node::{Cluster, Describe, Host, Link, Node};
 
 use crate::protocol::{Content, Event, EventId, Gap, GroupName, IdempotencyKey, Position, Retention, UserId};
 

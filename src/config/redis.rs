@@ -23,6 +23,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Config> {
     let timeout = time("redis.timeout", Duration::from_secs(4));
     let probe_interval = time("redis.probe_interval", Duration::from_secs(2));
     let check_interval = time("redis.check_interval", Duration::from_secs(30));
+    let lease = time("redis.lease", Duration::from_secs(10));
     let publish_wait = time("redis.publish_wait", Duration::ZERO);
     Some(Config {
         ca,
@@ -33,6 +34,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Config> {
         probe_interval,
         check_interval,
         publish_wait,
+        lease,
         ..Config::new(url?)
     })
 }

@@ -102,6 +102,18 @@ impl Router {
         page.into_iter().collect()
     }
 
+    /// How many groups have members on this node, or are about to.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether there is no group at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn table(&self, group: &GroupName) -> MutexGuard<'_, Table> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
         lock(&self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()])

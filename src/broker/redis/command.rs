@@ -2,7 +2,8 @@
 //!
 //! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an
 //! idempotency key;
-//! `n:` a node number; `p:` a node's channel for probes. Group names contain no colon, so no two of them can be the same.
+//! `n:` a node number; `p:` a node's channel for probes; `lease:` what says that a node lives, and `nodes` the list of nodes. Group names contain no
+//! colon, so no two of them can be the same.
 
 use std::{fmt::Write as _, sync::LazyLock, time::Duration};
 
@@ -33,6 +34,7 @@ static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("l
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("read.lua")].concat()));
 static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua").to_owned()));
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua").to_owned()));
+static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("lease.lua")].concat()));
 
 /// What the server says when it does not know a life or a script.
 pub(super) const NO_LIFE: &str = "NOLIFE";
@@ -203,6 +205,35 @@ impl Commands {
     pub(super) fn claim(&self, number: u16, node: &str) -> Command {
         let ttl = ms(NUMBER_TTL).to_string();
         Command::script(&CLAIM, &[&self.key("n:", &number.to_string())], &[node.as_bytes(), ttl.as_bytes()])
+    }
+
+    /// The key of a node's lease: it is there as long as the node is taken to live.
+    pub(super) fn lease_key(&self, node: &str) -> Vec<u8> {
+        self.key("lease:", node)
+    }
+
+    /// Renews a node's lease, with what the node says of itself.
+    pub(super) fn lease(&self, node: &str, says: &[u8], ttl: Duration) -> Command {
+        let keys = [self.life(), self.lease_key(node), self.key("nodes", "")];
+        Command::script(&LEASE, &keys.each_ref().map(|key| &key[..]), &[node.as_bytes(), says, ms(ttl).to_string().as_bytes()])
+    }
+
+    /// Gives a node's lease up, and takes the node off the list.
+    pub(super) fn end_lease(&self, node: &str) -> [Command; 2] {
+        let (lease, list) = (self.lease_key(node), self.key("nodes", ""));
+        [Command::plain(&[b"DEL", &lease]), Command::plain(&[b"ZREM", &list, node.as_bytes()])]
+    }
+
+    /// Nodes that may live, at most so many.
+    pub(super) fn nodes(&self, limit: usize) -> Command {
+        Command::plain(&[b"ZRANGE", &self.key("nodes", ""), b"0", limit.saturating_sub(1).to_string().as_bytes()])
+    }
+
+    /// The leases of these nodes, nil for those that are gone.
+    pub(super) fn leases(&self, nodes: &[Bytes]) -> Command {
+        let keys: Vec<_> = nodes.iter().map(|node| [&self.key("lease:", "")[..], node].concat()).collect();
+        let words: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(Vec::as_slice)).collect();
+        Command::plain(&words)
     }
 }
 

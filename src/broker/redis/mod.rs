@@ -9,6 +9,7 @@
 
 mod command;
 mod follower;
+mod lease;
 mod message;
 mod pipeline;
 mod resp;
@@ -28,17 +29,19 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use lease::Lease;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
 use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
+    lease::Keeper,
     pipeline::{Driver, Pipeline},
     resp::Reply,
     status::Status,
 };
-use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt, memory::Clock};
+use super::{Answer, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
 use crate::{
     metrics::Metrics,
     protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
@@ -67,6 +70,8 @@ pub struct Config {
     pub linger: Duration,
     /// How long a publish waits for a link that is down before it fails.
     pub publish_wait: Duration,
+    /// A node that has been silent for so long is taken to be gone.
+    pub lease: Duration,
 }
 
 /// What a start without Redis means.
@@ -93,6 +98,7 @@ impl Config {
             check_interval: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
+            lease: Duration::from_secs(10),
         }
     }
 }
@@ -112,6 +118,8 @@ pub struct Redis {
     clock: Clock,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
+    lease: Lease,
+    describe: Describe,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -136,18 +144,20 @@ impl Redis {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(config: Config, deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+    pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        let Host { deliver, describe } = host;
         let config = Arc::new(config);
         let commands = Commands::new(&config.prefix);
         let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
         let ids = Arc::new(IdGenerator::new(0));
-        let node = format!("{:016x}", random());
+        let node = describe().id;
         let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
         let (follower, attaching, detached) =
             Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, stopping)?;
-        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics };
+        let thread = spawn(driver, follower, keeper, stopping)?;
+        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -158,6 +168,12 @@ impl Redis {
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(pipeline::check(config))
+    }
+
+    /// What says that this node lives.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {
@@ -224,6 +240,16 @@ impl Broker for Redis {
     }
 }
 
+impl Cluster for Redis {
+    fn node(&self) -> Node {
+        lease::described(&self.describe, &self.status)
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<Node>> {
+        Box::pin(lease::nodes(&self.commands, &self.pipeline))
+    }
+}
+
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("config", &self.config).finish_non_exhaustive()
@@ -239,14 +265,14 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(driver: Driver, follower: Follower, keeper: Keeper, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });
         runtime.shutdown_background();

@@ -9,7 +9,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Url;
-use crate::metrics::{Metrics, RedisLink};
+use crate::{
+    broker::Link,
+    metrics::{Metrics, RedisLink},
+};
 
 /// See the [module](self).
 pub(super) struct Status {
@@ -63,6 +66,18 @@ impl Status {
             // Without its address: anybody may ask.
             Some(why) => Err(format!("Redis: {why}")),
         }
+    }
+
+    /// Both links, for those who look at the cluster.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = |link: RedisLink| Link { to: self.url.to_string(), name: link.name().to_owned(), broken: broken[link as usize].clone() };
+        vec![link(RedisLink::Commands), link(RedisLink::Events)]
+    }
+
+    /// Whether commands can be given.
+    pub(super) fn commands(&self) -> watch::Receiver<bool> {
+        self.commands_up.subscribe()
     }
 
     /// Waits until commands can be given, but not longer than so.
