@@ -115,6 +115,8 @@ pub struct Metrics {
     pub redis_refusals: Counter,
     /// Messages on our channels that are no events.
     pub redis_foreign: Counter,
+    /// Directives about users that this node missed and could not read again.
+    pub directives_lost: Counter,
     /// From giving a publish to Redis to its answer, in seconds.
     pub redis_publish: Histogram,
     /// From publishing a probe to its return on the link for events, in seconds.
@@ -172,6 +174,7 @@ impl Metrics {
             redis_repairs: added(r, "redis_repairs", "Reads that delivered, or told as a gap, what the link for events had lost"),
             redis_refusals: added(r, "redis_refusals", "Commands that Redis refused"),
             redis_foreign: added(r, "redis_foreign_messages", "Messages on channels of this server that are no events"),
+            directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
             redis_links: added(r, "redis_link_up", "Whether a link to Redis works (1) or not (0)"),
             redis_losses: added(r, "redis_link_losses", "How often a link to Redis that worked was lost"),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
@@ -292,6 +295,7 @@ mod tests {
         metrics.redis_repairs.inc_by(9);
         metrics.redis_refusals.inc_by(10);
         metrics.redis_foreign.inc_by(11);
+        metrics.directives_lost.inc_by(12);
         metrics.redis_publish.observe(0.002);
         metrics.redis_probe.observe(1000.0);
         metrics.redis_link(RedisLink::Commands, true);
@@ -321,6 +325,7 @@ mod tests {
             "fanfare_redis_repairs_total 9",
             "fanfare_redis_refusals_total 10",
             "fanfare_redis_foreign_messages_total 11",
+            "fanfare_directives_lost_total 12",
             "fanfare_redis_publish_seconds_sum 0.002",
             r#"fanfare_redis_probe_seconds_bucket{le="+Inf"} 1"#,
             r#"fanfare_redis_link_up{link="commands"} 1"#,

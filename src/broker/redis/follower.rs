@@ -26,6 +26,7 @@ use super::{
     resp::{Reply, put_command},
     status::Status,
     table::{Answer, Name, Page, Read, Table, Why},
+    users::{self, Waiting},
     wire::{LinkError, Wire},
 };
 use crate::{
@@ -136,10 +137,14 @@ struct Hub {
     commands: Commands,
     pipeline: Pipeline,
     deliver: Arc<dyn Deliver>,
+    /// Those who wait for other nodes to confirm a directive.
+    waiting: Arc<Waiting>,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
     table: Table,
     probe_channel: Vec<u8>,
+    /// No group of anybody's.
+    directives: GroupName,
     probes: u64,
     round: Option<Round>,
     /// When the last message came.
@@ -156,6 +161,7 @@ impl Follower {
         commands: Commands,
         pipeline: Pipeline,
         deliver: Arc<dyn Deliver>,
+        waiting: Arc<Waiting>,
         status: Arc<Status>,
         metrics: Arc<Metrics>,
         node: &str,
@@ -169,10 +175,12 @@ impl Follower {
             commands,
             pipeline,
             deliver,
+            waiting,
             status,
             metrics,
             table,
             probe_channel,
+            directives: GroupName::directives(),
             probes: 0,
             round: None,
             heard: now(),
@@ -279,7 +287,8 @@ impl Hub {
     }
 
     fn count(&mut self) {
-        self.metrics.redis_groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
+        let groups = self.table.len() - usize::from(self.table.follows(&self.directives));
+        self.metrics.redis_groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
         self.metrics.redis_repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
@@ -374,7 +383,10 @@ impl Hub {
 
     fn message(&mut self, channel: &[u8], payload: Bytes) {
         if channel == self.probe_channel {
-            return self.probe_returned(&payload);
+            return match users::Done::parse(&payload) {
+                Some(done) => self.waiting.done(done),
+                None => self.probe_returned(&payload),
+            };
         }
         let Some(group) = self.commands.group(channel) else { return };
         match message::decode(payload) {

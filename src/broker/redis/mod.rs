@@ -8,6 +8,7 @@
 //! missing.
 
 mod command;
+mod directive;
 mod follower;
 mod lease;
 mod message;
@@ -16,6 +17,7 @@ mod resp;
 mod status;
 mod table;
 mod url;
+mod users;
 mod wire;
 
 use std::{
@@ -40,11 +42,15 @@ use self::{
     pipeline::{Driver, Pipeline},
     resp::Reply,
     status::Status,
+    users::{Courier, Ends, Waiting},
 };
-use super::{Answer, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
+use super::{
+    Answer, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
+    memory::Clock,
+};
 use crate::{
     metrics::Metrics,
-    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, UserId},
 };
 
 /// How a node uses Redis.
@@ -120,6 +126,7 @@ pub struct Redis {
     metrics: Arc<Metrics>,
     lease: Lease,
     describe: Describe,
+    waiting: Arc<Waiting>,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -145,19 +152,31 @@ impl Redis {
     /// # Errors
     /// The system gives no thread.
     pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
-        let Host { deliver, describe } = host;
         let config = Arc::new(config);
         let commands = Commands::new(&config.prefix);
         let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
         let ids = Arc::new(IdGenerator::new(0));
-        let node = describe().id;
+        let node = (host.describe)().id;
+        let ends = Ends::new(&host, &node, metrics.clone());
+        let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
+        let Host { deliver, describe, .. } = host;
         let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
-        let (follower, attaching, detached) =
-            Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let (follower, attaching, detached) = Follower::new(
+            config.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            sorter,
+            waiting.clone(),
+            status.clone(),
+            metrics.clone(),
+            &node,
+        );
         let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, keeper, stopping)?;
-        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe };
+        let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
+        let thread = spawn(driver, follower, keeper, courier, stopping)?;
+        let redis =
+            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, waiting };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -240,6 +259,16 @@ impl Broker for Redis {
     }
 }
 
+impl Users for Redis {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        Box::pin(self.direct_now(user, demand))
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        Box::pin(self.standing_now(user))
+    }
+}
+
 impl Cluster for Redis {
     fn node(&self) -> Node {
         lease::described(&self.describe, &self.status)
@@ -265,13 +294,20 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, keeper: Keeper, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    driver: Driver,
+    follower: Follower,
+    keeper: Keeper,
+    courier: Courier,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
+                () = courier.run() => error!("directives have ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });
