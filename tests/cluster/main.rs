@@ -1,6 +1,7 @@
 //! Several nodes and a real `redis-server`: what makes them one server, and what they do when Redis, a link or a node fails.
 //!
-//! `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `spread` has several servers, in `sentinels` the primary
+//! `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `doctor` what is found
+//! there, `spread` has several servers, in `sentinels` the primary
 //! changes, `faults` makes a link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew, `model` makes
 //! anything fail at any time and compares with a simple model. `redis` starts servers, `relay` stands between a node and its server and does
 //! harm, `actor` plays a server.
@@ -11,6 +12,7 @@ mod actor;
 #[path = "../it/common.rs"]
 #[allow(dead_code, reason = "shared with another test")]
 mod common;
+mod doctor;
 mod faults;
 mod lives;
 mod model;

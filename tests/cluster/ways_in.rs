@@ -13,7 +13,7 @@ use crate::{
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 /// What `docs/operations.md` says that a user needs.
-const RULES: &str =
+pub const RULES: &str =
     "~fanfare:* resetchannels &fanfare:* -@all +@read +@write +@connection +@scripting +info +time +publish +subscribe +unsubscribe";
 
 #[tokio::test]

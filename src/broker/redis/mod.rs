@@ -8,6 +8,7 @@
 //! missing.
 
 mod command;
+mod examine;
 mod follower;
 mod message;
 mod pipeline;
@@ -30,6 +31,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use examine::{Facts, Persistence, Told, examine, examine_sentinels};
 pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;

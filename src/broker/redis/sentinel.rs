@@ -69,7 +69,8 @@ impl Locator {
         tokio::time::timeout(patience, connecting).await.unwrap_or(Err(LinkError::Silent(patience)))
     }
 
-    async fn locate(&self) -> Result<Url, LinkError> {
+    /// Where the primary is.
+    pub(super) async fn locate(&self) -> Result<Url, LinkError> {
         let url = self.config.url.clone();
         if !self.has_sentinels() {
             return Ok(url);
