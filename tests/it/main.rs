@@ -12,5 +12,6 @@ mod drain;
 mod hostile;
 mod load;
 mod noise;
+mod running;
 mod slow;
 mod steering;
