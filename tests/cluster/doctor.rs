@@ -4,14 +4,14 @@ use std::process::{Command, Output};
 
 use crate::{
     common::until,
-    redis::{RedisServer, free_port},
+    redis::{PROGRAM, RedisServer, free_port},
     ways_in::RULES,
 };
 
 /// The command, for a node that listens nowhere that could be taken.
 fn doctor(args: &[&str]) -> Output {
     let anywhere = ["doctor", "--dev", "--http", "127.0.0.1:0", "--secure", "off", "--quic", "off"];
-    Command::new(env!("CARGO_BIN_EXE_fanfare")).args(anywhere).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_fanfare")).args(anywhere).args(args).env_remove(PROGRAM).output().unwrap()
 }
 
 /// Verdict and words of a check that ends like this.

@@ -18,12 +18,12 @@ use crate::{
 
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
-/// A sentinel that alone decides. It leaves a replica alone whose way to the primary is another than its own.
+/// A sentinel that alone decides.
 fn sentinel(primary: &RedisServer, more: &str) -> RedisServer {
     RedisServer::sentinel(&format!(
         "sentinel monitor mymaster 127.0.0.1 {} 1
-sentinel down-after-milliseconds mymaster 400
-sentinel failover-timeout mymaster 60000
+sentinel down-after-milliseconds mymaster 1500
+sentinel failover-timeout mymaster 10000
 {more}",
         primary.port
     ))
