@@ -121,7 +121,13 @@ impl Locator {
     }
 
     fn learn(&self, address: &Address) {
-        self.said.send_if_modified(|said| said.as_ref() != Some(address) && said.replace(address.clone()) != Some(address.clone()));
+        self.said.send_if_modified(|said| {
+            let is_new = said.as_ref() != Some(address);
+            if is_new {
+                *said = Some(address.clone());
+            }
+            is_new
+        });
     }
 
     /// Asks sentinels again and again, for ever.
