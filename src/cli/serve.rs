@@ -148,7 +148,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups })
 }
 
 /// What is served over HTTP, once the ports are known.
@@ -168,6 +168,8 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     };
     let api = Api {
         broker: parts.broker.clone(),
+        users: parts.users.clone(),
+        cluster: parts.cluster.clone(),
         policies: parts.policies.clone(),
         directory: Arc::new(Groups(parts.router.clone())),
         keys: Arc::new(Keys(ApiKeys::new(&config.api_keys))),

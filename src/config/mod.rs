@@ -275,6 +275,7 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
             ("redis.timeout", redis.timeout),
             ("redis.probe_interval", redis.probe_interval),
             ("redis.check_interval", redis.check_interval),
+            ("redis.lease", redis.lease),
         ] {
             if time < Duration::from_millis(10) {
                 errors.push(unsafe_setting(format!("{key} = {time:?} leaves Redis no time to answer"), "set it to 10ms or more"));

@@ -97,6 +97,7 @@ fn rest(reader: &mut Reader) -> impl Fn(Url) -> Config + use<> {
     let timeout = time("redis.timeout", Duration::from_secs(4));
     let probe_interval = time("redis.probe_interval", Duration::from_secs(2));
     let check_interval = time("redis.check_interval", Duration::from_secs(30));
+    let lease = time("redis.lease", Duration::from_secs(10));
     let publish_wait = time("redis.publish_wait", Duration::ZERO);
     move |url| Config {
         ca: ca.clone(),
@@ -107,6 +108,7 @@ fn rest(reader: &mut Reader) -> impl Fn(Url) -> Config + use<> {
         probe_interval,
         check_interval,
         publish_wait,
+        lease,
         ..Config::new(url)
     }
 }

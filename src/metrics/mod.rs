@@ -89,6 +89,8 @@ pub struct Metrics {
     pub mailbox_full: Counter,
     /// Panics that ended one connection or one request.
     pub panics: Counter,
+    /// Directives about users that this node missed and could not read again.
+    pub directives_lost: Counter,
     redis: redis::Families,
     connections: Family<Transport, Gauge>,
     closed: Family<Closed, Counter>,
@@ -126,6 +128,7 @@ impl Metrics {
         r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
         r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let metrics = Self {
+            directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
             redis: redis::Families::new(r),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
             outbox_bytes,
@@ -237,6 +240,7 @@ mod tests {
         metrics.frames_in.inc_by(4);
         metrics.mailbox_full.inc_by(5);
         metrics.panics.inc_by(6);
+        metrics.directives_lost.inc_by(12);
         let redis = metrics.redis("a:1/0");
         redis.groups.set(8);
         redis.repairs.inc_by(9);
@@ -268,6 +272,7 @@ mod tests {
             "fanfare_frames_received_total 4",
             "fanfare_mailbox_full_total 5",
             "fanfare_panics_total 6",
+            "fanfare_directives_lost_total 12",
             r#"fanfare_redis_groups{redis="a:1/0"} 8"#,
             r#"fanfare_redis_groups{redis="b:1/0"} 12"#,
             r#"fanfare_redis_repairs_total{redis="a:1/0"} 9"#,

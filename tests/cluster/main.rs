@@ -2,7 +2,7 @@
 //!
 //! - `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `doctor` what is found there
 //! - `spread` has several servers, in `sentinels` the primary changes
-//! - `load` is the load generator on several nodes
+//! - `leases` is who knows that a node lives, `load` the load generator on several nodes
 //! - `faults` makes a link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew
 //! - `model` makes anything fail at any time and compares with a simple model
 //! - `redis` starts servers, `relay` stands between a node and its server and does harm, `actor` plays a server
@@ -15,6 +15,7 @@ mod actor;
 mod common;
 mod doctor;
 mod faults;
+mod leases;
 mod lives;
 mod load;
 mod model;

@@ -65,7 +65,7 @@ pub fn config(workers: usize) -> Config {
         authenticate: Arc::new(|token| match token {
             None => Ok(Identity::default()),
             Some("bad") => Err(Code::TokenInvalid),
-            Some(user) => Ok(Identity { user: UserId::parse(user).ok(), valid: None }),
+            Some(user) => Ok(Identity { user: UserId::parse(user).ok(), ..Identity::default() }),
         }),
         broker: BrokerConfig::Memory(memory::Config::default()),
     }

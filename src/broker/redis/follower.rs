@@ -31,12 +31,13 @@ use super::{
     sentinel::{Found, Locator},
     status::Status,
     table::{Name, Page, Read, Table, Why},
+    users::{self, Waiting},
     wire::{LinkError, Wire},
 };
 use crate::{
     broker::{Deliver, Error},
     metrics::{RedisLink, RedisMetrics},
-    protocol::{Event, Position},
+    protocol::{Event, GroupName, Position},
 };
 
 /// Names in one SUBSCRIBE or UNSUBSCRIBE.
@@ -64,10 +65,14 @@ struct Hub {
     commands: Commands,
     pipeline: Pipeline,
     deliver: Arc<dyn Deliver>,
+    /// Those who wait for other nodes to confirm a directive.
+    waiting: Arc<Waiting>,
     status: Arc<Status>,
     metrics: RedisMetrics,
     table: Table,
     probe_channel: Vec<u8>,
+    /// No group of anybody's.
+    directives: GroupName,
     probes: u64,
     round: Option<Round>,
     /// When the last message came.
@@ -85,6 +90,7 @@ impl Follower {
         commands: Commands,
         pipeline: Pipeline,
         deliver: Arc<dyn Deliver>,
+        waiting: Arc<Waiting>,
         status: Arc<Status>,
         metrics: RedisMetrics,
         node: &str,
@@ -99,10 +105,12 @@ impl Follower {
             commands,
             pipeline,
             deliver,
+            waiting,
             status,
             metrics,
             table,
             probe_channel,
+            directives: GroupName::directives(),
             probes: 0,
             round: None,
             heard: now(),
@@ -212,7 +220,8 @@ impl Hub {
     }
 
     fn count(&mut self) {
-        self.metrics.groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
+        let groups = self.table.len() - usize::from(self.table.follows(&self.directives));
+        self.metrics.groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
         self.metrics.repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
@@ -307,7 +316,10 @@ impl Hub {
 
     fn message(&mut self, channel: &[u8], payload: Bytes) {
         if channel == self.probe_channel {
-            return self.probe_returned(&payload);
+            return match users::Done::parse(&payload) {
+                Some(done) => self.waiting.done(done),
+                None => self.probe_returned(&payload),
+            };
         }
         let Some(group) = self.commands.group(channel) else { return };
         match message::decode(payload) {

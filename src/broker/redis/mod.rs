@@ -8,8 +8,10 @@
 //! missing.
 
 mod command;
+mod directive;
 mod examine;
 mod follower;
+mod lease;
 mod message;
 mod pipeline;
 mod resp;
@@ -18,6 +20,7 @@ mod spread;
 mod status;
 mod table;
 mod url;
+mod users;
 mod wire;
 
 use std::{
@@ -32,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 pub use examine::{Facts, Persistence, Told, examine, examine_sentinels};
+pub use lease::Lease;
 pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
@@ -39,15 +43,20 @@ pub use wire::LinkError;
 use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
+    lease::Keeper,
     pipeline::{Driver, Numbers, Pipeline},
     resp::Reply,
     sentinel::Locator,
     status::Status,
+    users::{Courier, Ends, Waiting},
 };
-use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt, memory::Clock};
+use super::{
+    Answer, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
+    memory::Clock,
+};
 use crate::{
     metrics::{Metrics, RedisMetrics},
-    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, UserId},
 };
 
 /// How a node uses Redis.
@@ -75,6 +84,8 @@ pub struct Config {
     pub linger: Duration,
     /// How long a publish waits for a link that is down before it fails.
     pub publish_wait: Duration,
+    /// A node that has been silent for so long is taken to be gone.
+    pub lease: Duration,
 }
 
 /// What a start without Redis means.
@@ -102,6 +113,7 @@ impl Config {
             check_interval: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
+            lease: Duration::from_secs(10),
         }
     }
 
@@ -132,6 +144,9 @@ pub struct Redis {
     clock: Clock,
     status: Arc<Status>,
     metrics: RedisMetrics,
+    lease: Lease,
+    describe: Describe,
+    waiting: Arc<Waiting>,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -153,18 +168,16 @@ impl Drop for Running {
 
 /// What is one and the same in a node, however many servers it uses.
 #[derive(Clone)]
-struct Node {
-    /// Names the node to Redis.
-    name: String,
-    deliver: Arc<dyn Deliver>,
+struct Common {
+    host: Host,
     ids: Arc<IdGenerator>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
-impl Node {
-    fn new(deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { name: format!("{:016x}", random()), deliver, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+impl Common {
+    fn new(host: Host, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { host, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
     }
 }
 
@@ -173,33 +186,48 @@ impl Redis {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(config: Config, deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
-        Self::start_in(Node::new(deliver, clock, metrics), config, Numbers::Leased)
+    pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        Self::start_in(Common::new(host, clock, metrics), config, Numbers::Leased)
     }
 
-    fn start_in(node: Node, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
-        let Node { name, deliver, ids, clock, metrics } = node;
+    fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+        let Common { host, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
-        let metrics = metrics.redis(&config.name());
+        let metrics = all_metrics.redis(&config.name());
         let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
         let status = Arc::new(Status::new(config.name(), metrics.clone()));
-        let (follower_name, locating) = (name.clone(), locator.clone());
-        let (driver, pipeline) =
-            Driver::new(config.clone(), locator.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), name, numbers);
-        let (follower, attaching, detached) = Follower::new(
+        let node = (host.describe)().id;
+        let ends = Ends::new(&host, &node, all_metrics, metrics.clone());
+        let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
+        let Host { deliver, describe, .. } = host;
+        let (driver, pipeline) = Driver::new(
             config.clone(),
-            locator,
+            locator.clone(),
             commands.clone(),
-            pipeline.clone(),
-            deliver.clone(),
             status.clone(),
             metrics.clone(),
-            &follower_name,
+            ids.clone(),
+            node.clone(),
+            numbers,
         );
+        let (follower, attaching, detached) = Follower::new(
+            config.clone(),
+            locator.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            sorter,
+            waiting.clone(),
+            status.clone(),
+            metrics.clone(),
+            &node,
+        );
+        let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, locating, stopping)?;
-        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics };
+        let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
+        let thread = spawn(driver, follower, keeper, courier, locator, stopping)?;
+        let redis =
+            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, waiting };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -210,6 +238,12 @@ impl Redis {
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(Locator::new(Arc::new(config.clone())).connect()).map(drop)
+    }
+
+    /// What says that this node lives.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {
@@ -277,6 +311,26 @@ impl Broker for Redis {
     }
 }
 
+impl Users for Redis {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        Box::pin(self.direct_now(user, demand))
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        Box::pin(self.standing_now(user))
+    }
+}
+
+impl Cluster for Redis {
+    fn node(&self) -> Node {
+        lease::described(&self.describe, &self.status)
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<Node>> {
+        Box::pin(lease::nodes(&self.commands, &self.pipeline))
+    }
+}
+
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("config", &self.config).finish_non_exhaustive()
@@ -292,7 +346,14 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, locator: Arc<Locator>, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    driver: Driver,
+    follower: Follower,
+    keeper: Keeper,
+    courier: Courier,
+    locator: Arc<Locator>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
@@ -300,7 +361,8 @@ fn spawn(driver: Driver, follower: Follower, locator: Arc<Locator>, mut stop: wa
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
                 () = locator.watch() => error!("the watch over sentinels has ended"),
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = courier.run() => error!("directives have ended"),
+                () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });
         runtime.shutdown_background();

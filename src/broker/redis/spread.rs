@@ -9,11 +9,11 @@ use std::{io, sync::Arc};
 
 use sha1::{Digest as _, Sha1};
 
-use super::{Config, Node, Numbers, Redis, Running};
+use super::{Common, Config, Numbers, Redis, Running, lease};
 use crate::{
-    broker::{Answer, Broker, Deliver, History, Publication, Receipt, memory::Clock},
+    broker::{Answer, Broker, Cluster, Demand, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users, memory::Clock},
     metrics::Metrics,
-    protocol::{GroupName, Position, Retention},
+    protocol::{GroupName, Position, Retention, UserId},
 };
 
 /// See the [module](self).
@@ -36,22 +36,17 @@ impl Spread {
     ///
     /// # Errors
     /// The system gives no thread, or there is no server.
-    pub fn start(
-        configs: Vec<Config>,
-        deliver: Arc<dyn Deliver>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<(Arc<Self>, Vec<Running>)> {
+    pub fn start(configs: Vec<Config>, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Vec<Running>)> {
         if configs.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no Redis is named"));
         }
-        let node = Node::new(deliver, clock, metrics);
+        let common = Common::new(host, clock, metrics);
         let seeds: Vec<u64> = configs.iter().map(|config| hash(&config.name())).collect();
         let home = choose(&seeds, HOME);
         let (mut servers, mut running) = (Vec::new(), Vec::new());
         for (at, config) in configs.into_iter().enumerate() {
             let numbers = if at == home { Numbers::Leased } else { Numbers::Elsewhere };
-            let (redis, thread) = Redis::start_in(node.clone(), config, numbers)?;
+            let (redis, thread) = Redis::start_in(common.clone(), config, numbers)?;
             servers.push(Server { seed: seeds[at], redis });
             running.push(thread);
         }
@@ -60,7 +55,28 @@ impl Spread {
 
     /// The server that has a group.
     fn of(&self, group: &GroupName) -> &Redis {
-        &self.servers[choose(self.servers.iter().map(|server| &server.seed), group.as_str())].redis
+        self.of_name(group.as_str())
+    }
+
+    fn of_name(&self, name: &str) -> &Redis {
+        &self.servers[choose(self.servers.iter().map(|server| &server.seed), name)].redis
+    }
+
+    /// What each server's leases say, as one list: a node that one server knows is there, with the links of which any server knows.
+    async fn nodes_now(&self) -> Result<Vec<Node>, Error> {
+        let asked = self.servers.iter().map(|server| lease::nodes(&server.redis.commands, &server.redis.pipeline));
+        let answers = futures_util::future::join_all(asked).await;
+        if answers.iter().all(Result::is_err) {
+            return answers.into_iter().next().unwrap_or(Ok(Vec::new()));
+        }
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in answers.into_iter().flatten().flatten() {
+            match nodes.iter_mut().find(|known| known.id == node.id) {
+                Some(known) => known.links.extend(node.links),
+                None => nodes.push(node),
+            }
+        }
+        Ok(nodes)
     }
 }
 
@@ -114,6 +130,28 @@ impl Broker for Spread {
 
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
         self.of(group).history(group, after, up_to, limit)
+    }
+}
+
+impl Users for Spread {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        self.of_name(user.as_str()).direct(user, demand)
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        self.of_name(user.as_str()).standing(user)
+    }
+}
+
+impl Cluster for Spread {
+    fn node(&self) -> Node {
+        let mut node = self.servers[0].redis.node();
+        node.links = self.servers.iter().flat_map(|server| server.redis.status.links()).collect();
+        node
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<Node>> {
+        Box::pin(self.nodes_now())
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::metrics::{RedisLink, RedisMetrics};
+use crate::{
+    broker::Link,
+    metrics::{RedisLink, RedisMetrics},
+};
 
 /// See the [module](self).
 pub(super) struct Status {
@@ -70,6 +73,18 @@ impl Status {
     /// Why one of the links does not work; `None`: both do.
     pub(super) fn trouble(&self) -> Option<String> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().next().cloned()
+    }
+
+    /// Both links, for those who look at the cluster.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = |link: RedisLink| Link { to: self.name.clone(), name: link.name().to_owned(), broken: broken[link as usize].clone() };
+        vec![link(RedisLink::Commands), link(RedisLink::Events)]
+    }
+
+    /// Whether commands can be given.
+    pub(super) fn commands(&self) -> watch::Receiver<bool> {
+        self.commands_up.subscribe()
     }
 
     /// Waits until commands can be given, but not longer than so.
