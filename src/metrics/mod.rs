@@ -1,8 +1,13 @@
 //! Metrics: every name in one place.
 //!
 //! Owns the names, labels and units of everything that `/metrics` shows, and the registry behind it. Does not decide when something counts: the rooms
-//! that call it do. Its invariant: every label has a bounded set of values that this program chose itself; never a group, a user, an address, or text
-//! from a peer.
+//! that call it do. Its invariant: every label has a bounded set of values that this program or its operators chose; never a group, a user, a client's
+//! address, or text from a client.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -76,6 +81,44 @@ struct Link {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeLabels {
+    node: String,
+    id: String,
+    version: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeLinkLabels {
+    node: String,
+    id: String,
+    link: String,
+    to: String,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    nodes: HashSet<NodeLabels>,
+    links: HashSet<NodeLinkLabels>,
+}
+
+/// A node of the cluster, as it is shown in metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// The name that its operator gave it.
+    pub name: String,
+    /// Names this life of it.
+    pub id: String,
+    /// The version that it runs.
+    pub version: String,
+    /// Open connections.
+    pub connections: u64,
+    /// Events that it hands to members in a second.
+    pub deliveries_per_s: u64,
+    /// Its links to Redis: what for, where to, and whether they work.
+    pub links: Vec<(String, String, bool)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
     source: &'static str,
 }
@@ -121,6 +164,12 @@ pub struct Metrics {
     pub redis_publish: Histogram,
     /// From publishing a probe to its return on the link for events, in seconds.
     pub redis_probe: Histogram,
+    cluster_nodes: Gauge,
+    node_connections: Family<NodeLabels, Gauge>,
+    node_deliveries: Family<NodeLabels, Gauge>,
+    node_links: Family<NodeLinkLabels, Gauge>,
+    /// The series of nodes that there are.
+    shown: Mutex<Shown>,
     redis_links: Family<Link, Gauge>,
     redis_losses: Family<Link, Counter>,
     connections: Family<Transport, Gauge>,
@@ -175,6 +224,10 @@ impl Metrics {
             redis_refusals: added(r, "redis_refusals", "Commands that Redis refused"),
             redis_foreign: added(r, "redis_foreign_messages", "Messages on channels of this server that are no events"),
             directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
+            cluster_nodes: added(r, "cluster_nodes", "Nodes of the server that live, as this node sees them"),
+            node_connections: added(r, "cluster_node_connections", "Open connections of each node, as this node sees it"),
+            node_deliveries: added(r, "cluster_node_deliveries_per_second", "Events that each node hands to members in a second"),
+            node_links: added(r, "cluster_node_link_up", "Whether a link of a node to Redis works (1) or not (0)"),
             redis_links: added(r, "redis_link_up", "Whether a link to Redis works (1) or not (0)"),
             redis_losses: added(r, "redis_link_losses", "How often a link to Redis that worked was lost"),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
@@ -196,6 +249,7 @@ impl Metrics {
             gaps: added(r, "gaps", "Gaps that clients were told of"),
             errors: added(r, "error_replies", "Requests of clients answered with an error, by the name of its code"),
             requests: added(r, "http_requests", "HTTP requests answered, by route and status"),
+            shown: Mutex::default(),
             registry,
         };
         // A series that appears with its first event hides that event from rate(); these exist from the start.
@@ -221,6 +275,34 @@ impl Metrics {
     pub fn connections(&self) -> u64 {
         let open = |transport| self.connections.get_or_create(&Transport { transport }).get();
         TRANSPORTS.into_iter().map(|transport| u64::try_from(open(transport)).unwrap_or(0)).sum()
+    }
+
+    /// These nodes live, and no others.
+    pub fn cluster(&self, nodes: &[ClusterNode]) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.cluster_nodes.set(number(nodes.len() as u64));
+        let mut shown = Shown::default();
+        for node in nodes {
+            let labels = NodeLabels { node: node.name.clone(), id: node.id.clone(), version: node.version.clone() };
+            self.node_connections.get_or_create(&labels).set(number(node.connections));
+            self.node_deliveries.get_or_create(&labels).set(number(node.deliveries_per_s));
+            shown.nodes.insert(labels);
+            for (link, to, up) in &node.links {
+                let labels = NodeLinkLabels { node: node.name.clone(), id: node.id.clone(), link: link.clone(), to: to.clone() };
+                self.node_links.get_or_create(&labels).set((*up).into());
+                shown.links.insert(labels);
+            }
+        }
+        // Of a node that is gone there shall be no series; one that goes on is never without.
+        let mut known = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in known.nodes.difference(&shown.nodes) {
+            self.node_connections.remove(gone);
+            self.node_deliveries.remove(gone);
+        }
+        for gone in known.links.difference(&shown.links) {
+            self.node_links.remove(gone);
+        }
+        *known = shown;
     }
 
     /// A link to Redis works, or does not.
@@ -356,6 +438,31 @@ mod tests {
         assert_eq!(metrics.connections(), 2);
         assert!(text.contains(r#"fanfare_connections{transport="webtransport"} 1"#));
         assert!(text.contains(r#"fanfare_connections_closed_total{transport="webtransport",code="going_away"} 1"#));
+    }
+
+    #[test]
+    fn nodes_that_are_gone_leave_no_series() {
+        let node = |id: &str| ClusterNode {
+            name: "edge".to_owned(),
+            id: id.to_owned(),
+            version: "1".to_owned(),
+            connections: 7,
+            deliveries_per_s: 9,
+            links: vec![("events".to_owned(), "redis://r".to_owned(), false)],
+        };
+        let metrics = Metrics::new();
+        metrics.cluster(&[node("a"), node("b")]);
+        metrics.cluster(&[node("b")]);
+        let text = metrics.encode();
+        for line in [
+            "fanfare_cluster_nodes 1",
+            r#"fanfare_cluster_node_connections{node="edge",id="b",version="1"} 7"#,
+            r#"fanfare_cluster_node_deliveries_per_second{node="edge",id="b",version="1"} 9"#,
+            r#"fanfare_cluster_node_link_up{node="edge",id="b",link="events",to="redis://r"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains(r#"id="a""#));
     }
 
     #[test]

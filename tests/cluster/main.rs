@@ -1,7 +1,7 @@
 //! Several nodes and a real `redis-server`: what makes them one server, and what they do when Redis, a link or a node fails.
 //!
 //! `sharing` is the ordinary life, `ways_in` is how a node gets at its server,
-//! `leases` is who knows that it lives, `faults` makes a link fail, `lives` the server and what it knows, `model` makes anything fail at any time and compares with a simple
+//! `users` is what the application does with sessions, `view` what is seen of nodes, `leases` who lives, `faults` makes a link fail, `lives` the server and what it knows, `model` makes anything fail at any time and compares with a simple
 //! model. `redis` starts servers, `relay` stands between a node and its server and does harm.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
@@ -17,4 +17,6 @@ mod nodes;
 mod redis;
 mod relay;
 mod sharing;
+mod users;
+mod view;
 mod ways_in;
