@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fanfare::{
     broker::{
-        Broker as _, Cluster as _, Host, Node,
+        Cluster as _, Host, Node,
         redis::{Config, Redis, Running},
     },
     metrics::Metrics,
