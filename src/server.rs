@@ -204,7 +204,7 @@ impl Server {
         let parts = Parts {
             broker: broker.clone(),
             users: users.clone(),
-            cluster,
+            cluster: cluster.clone(),
             router: router.clone(),
             policies: policies.clone(),
             metrics: metrics.clone(),
@@ -233,7 +233,8 @@ impl Server {
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
         let (ended_sender, ended) = mpsc::channel(workers + 1);
         let (stop_control, stopping) = watch::channel(false);
-        let control = spawn_control(sweep, portrait, bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let control =
+            spawn_control(sweep, portrait, cluster.clone(), bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
         let mut threads = Vec::with_capacity(workers);
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
@@ -449,6 +450,7 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
 fn spawn_control(
     forget: Box<dyn Fn() + Send>,
     portrait: Arc<Portrait>,
+    cluster: Arc<dyn Cluster>,
     api: Option<TcpListener>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -474,6 +476,7 @@ fn spawn_control(
             let measure = async {
                 let mut before = transport::now();
                 loop {
+                    portrait.show(&*cluster).await;
                     tokio::time::sleep(portrait::MEASURE).await;
                     let now = transport::now();
                     portrait.measure(now - before);

@@ -38,6 +38,7 @@ struct Records {
 #[derive(Debug, Clone, Default)]
 struct Record {
     groups: BTreeSet<crate::protocol::GroupName>,
+    began: u64,
     changed: u64,
     touched_ms: u64,
 }
@@ -79,7 +80,8 @@ impl Alone {
         let mut records = self.records();
         let Some(record) = records.by_user.get_mut(user) else { return Standing::default() };
         record.touched_ms = (self.clock)();
-        Standing { groups: record.groups.iter().cloned().collect(), position: position(record.changed) }
+        let groups = record.groups.iter().cloned().collect();
+        Standing { groups, began: position(record.began), position: position(record.changed) }
     }
 }
 
@@ -106,7 +108,8 @@ fn changed(records: &HashMap<UserId, Record>, user: &UserId, demand: &Demand, pl
         Change::Clear if known.is_some() => record.groups.clear(),
         Change::None | Change::Remove(_) | Change::Clear => return Ok(None),
     }
-    Ok(Some(Record { changed: place, touched_ms: now_ms, ..record }))
+    let began = if known.is_some() { record.began } else { place };
+    Ok(Some(Record { began, changed: place, touched_ms: now_ms, ..record }))
 }
 
 impl Users for Alone {

@@ -67,6 +67,8 @@ pub struct Reached {
 pub struct Standing {
     /// By name.
     pub groups: Vec<GroupName>,
+    /// The directive that was the first: before it, nothing is known.
+    pub began: Position,
     /// The directive that changed it last; [`Position::NONE`]: nothing is known of this user.
     pub position: Position,
 }

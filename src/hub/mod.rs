@@ -7,11 +7,11 @@
 mod link;
 mod outbox;
 mod recording;
-mod roster;
 mod router;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration, time::Instant};
 

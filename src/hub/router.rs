@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::roster::Roster;
+use super::whereabouts::Whereabouts;
 use crate::{
     broker::{Deliver, Directive, Item, Overflow, Sessions},
     metrics::Metrics,
@@ -51,7 +51,7 @@ const SHARDS: usize = 64;
 pub struct Router {
     mailboxes: Vec<mpsc::Sender<Delivery>>,
     shards: Vec<Mutex<Table>>,
-    roster: Roster,
+    whereabouts: Whereabouts,
     metrics: Arc<Metrics>,
 }
 
@@ -70,7 +70,7 @@ impl Router {
     pub fn new(workers: usize, metrics: Arc<Metrics>) -> (Self, Vec<mpsc::Receiver<Delivery>>) {
         let (mailboxes, receivers) = (0..workers).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        (Self { mailboxes, shards, roster: Roster::new(), metrics }, receivers)
+        (Self { mailboxes, shards, whereabouts: Whereabouts::new(), metrics }, receivers)
     }
 
     /// From now on the worker gets the group's events.
@@ -102,7 +102,7 @@ impl Router {
 
     /// The worker now has so many sessions of the user.
     pub(super) fn count_sessions(&self, user: &UserId, worker: usize, sessions: usize) {
-        self.roster.count(user, worker, sessions);
+        self.whereabouts.count(user, worker, sessions);
     }
 
     /// The groups that have members on this node, with their number, in order of their names: those after `after` that begin with `prefix`, at most `limit`.
@@ -157,7 +157,7 @@ impl Router {
 impl Sessions for Router {
     fn direct(&self, directive: &Arc<Directive>) -> Result<usize, Overflow> {
         let user = &directive.user;
-        let table = self.roster.table(user);
+        let table = self.whereabouts.table(user);
         let Some(posts) = table.get(user) else { return Ok(0) };
         let notice = Delivery::Notice(Some(user.clone()), Notice::Directive(directive.clone()));
         self.post(posts.iter().map(|post| post.worker), &notice)?;

@@ -68,14 +68,20 @@ impl Following {
         self.asked
     }
 
-    /// The groups that stand on this ground, in no order.
+    /// The groups that stand on this ground, by name.
     pub(super) fn on(&self, ground: Ground) -> Vec<GroupName> {
-        self.groups.iter().filter(|(_, grounds)| grounds.has(ground)).map(|(group, _)| group.clone()).collect()
+        self.list(|grounds| grounds.has(ground))
     }
 
-    /// The groups that stand on any ground of the server, in no order.
+    /// The groups that stand on any ground of the server, by name.
     pub(super) fn granted(&self) -> Vec<GroupName> {
-        self.groups.iter().filter(|(_, grounds)| grounds.is_server()).map(|(group, _)| group.clone()).collect()
+        self.list(Grounds::is_server)
+    }
+
+    fn list(&self, wanted: impl Fn(Grounds) -> bool) -> Vec<GroupName> {
+        let mut groups: Vec<_> = self.groups.iter().filter(|(_, grounds)| wanted(**grounds)).map(|(group, _)| group.clone()).collect();
+        groups.sort();
+        groups
     }
 
     pub(super) fn add(&mut self, group: &GroupName, ground: Ground) -> Added {

@@ -41,8 +41,24 @@ pub enum Grant {
 pub struct Standing {
     /// The groups.
     pub groups: Vec<GroupName>,
+    /// The directive that was the first.
+    pub began: Position,
     /// The directive that changed it last; [`Position::NONE`]: nothing is known.
     pub position: Position,
+}
+
+impl Standing {
+    /// Whether this is what was known at a directive's place, changed since: then what it lacks has been revoked. Else it began after something was lost.
+    fn continues(&self, known: Position) -> bool {
+        let from_the_same_life = known.epoch == self.began.epoch && known.offset >= self.began.offset;
+        let from_an_earlier_one = known.epoch == self.position.epoch && self.began.epoch != known.epoch;
+        from_the_same_life || from_an_earlier_one
+    }
+}
+
+/// Places of different epochs can't be compared.
+fn is_before(place: Position, other: Position) -> bool {
+    place.epoch == other.epoch && place.offset < other.offset
 }
 
 /// What has to be tried again.
@@ -181,15 +197,17 @@ impl Session {
     }
 
     /// What stands decides, unless it is older than what this session knows, or gone: then the broker has lost something, and not the user.
-    fn compare(&mut self, Standing { groups, position }: Standing) {
+    fn compare(&mut self, standing: Standing) {
         let State::Open(open) = &self.state else { return };
-        let older = position.epoch == open.standing.epoch && position.offset < open.standing.offset;
-        if older || !position.is_kept() {
+        let known = open.standing;
+        if !standing.position.is_kept() || is_before(standing.position, known) {
             return;
         }
-        let gone: Vec<_> = open.following.on(Ground::Standing).into_iter().filter(|group| !groups.contains(group)).collect();
-        self.note(position);
-        gone.iter().for_each(|group| self.end(group));
-        self.follow(groups, Ground::Standing);
+        let stood = open.following.on(Ground::Standing);
+        self.note(standing.position);
+        if standing.continues(known) {
+            stood.iter().filter(|group| !standing.groups.contains(group)).for_each(|group| self.end(group));
+        }
+        self.follow(standing.groups, Ground::Standing);
     }
 }

@@ -70,7 +70,7 @@ pub enum Input {
     Alive,
     /// The answer to [`Output::Authenticate`].
     Authenticated(Result<Identity, Code>),
-    /// The answer to [`Output::Join`].
+    /// The answer to [`Output::Join`]. If the session follows the group now, the frame that says so is what comes out next.
     Joined(Join, Result<Joined, Failure>),
     /// The answer to [`Output::Publish`].
     Published(u32, Result<(EventId, Position), Failure>),
@@ -386,7 +386,7 @@ impl Session {
             Ok(Joined { number, position, recovery, missed }) => {
                 let group = join.group.to_string();
                 let frame = ServerFrame::Subscribed { request: join.request, number, group, position, recovery, missed };
-                self.outputs.push_back(Output::Send(join.lane, frame));
+                self.outputs.push_front(Output::Send(join.lane, frame));
             }
             // No request of the client waits for an answer: it would go on without what its user is told, and never know.
             Err(failure) if join.request == 0 && join.group.owner().is_none() => self.join_later(join.group, failure, now),

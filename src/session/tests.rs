@@ -319,7 +319,11 @@ fn any_grant() -> impl Strategy<Value = Grant> {
         (groups(), position()).prop_map(move |(groups, position)| Grant::End { groups: names(groups), position }),
         position().prop_map(|position| Grant::EndAll { position }),
         Just(Grant::Review),
-        (groups(), position()).prop_map(move |(groups, position)| Grant::Standing(Ok(Standing { groups: names(groups), position }))),
+        (groups(), position(), position()).prop_map(move |(groups, began, position)| Grant::Standing(Ok(Standing {
+            groups: names(groups),
+            began,
+            position
+        }))),
         Just(Grant::Standing(Err(Failure { code: Code::Unavailable, retry_after: None }))),
     ]
 }

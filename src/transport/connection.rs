@@ -303,15 +303,18 @@ impl Connection<'_> {
             Ok(prepared) => prepared,
             Err(error) => return self.session.handle(Input::Joined(join, Err(failure(error))), now()),
         };
+        // What stands before it in the row may have been the end.
+        if self.session.deadline().is_none() {
+            return;
+        }
         // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
         let number = prepared.number();
         let Missed { recovery, gap, events } = prepared.missed.clone();
         let joined = Joined { number, position: prepared.position, recovery, missed: events.len() as u64 };
         self.session.handle(Input::Joined(join, Ok(joined)), now());
-        while let Some(output) = self.session.poll() {
-            if let Output::Send(lane, frame) = output {
-                self.send(peer, lane, &frame);
-            }
+        // Only the answer, which comes first: what stands behind it in the row comes after the events that were missed.
+        if let Some(Output::Send(lane, frame)) = self.session.poll() {
+            self.send(peer, lane, &frame);
         }
         if let Some(gap) = gap.filter(|_| recovery == Recovery::Lost) {
             self.context.metrics.gaps(gap.reason.name());
@@ -326,7 +329,8 @@ impl Connection<'_> {
     async fn read_standing(&mut self) {
         let Some(user) = self.session.user().cloned() else { return };
         let standing = self.context.users.standing(&user).await;
-        let standing = standing.map(|broker::Standing { groups, position }| Standing { groups, position }).map_err(failure);
+        let standing = standing.map(|broker::Standing { groups, began, position }| Standing { groups, began, position });
+        let standing = standing.map_err(failure);
         self.session.handle(Input::Granted(Grant::Standing(standing)), now());
     }
 

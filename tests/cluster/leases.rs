@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fanfare::{
     broker::{
-        Broker as _, Cluster as _, Host, Node,
+        Cluster as _, Host, Node,
         redis::{Config, Redis, Running},
     },
     metrics::Metrics,
@@ -89,7 +89,7 @@ async fn an_interruption_that_is_shorter_than_the_lease_changes_nothing() {
     until_listed(&b, &["b"]).await;
     server.command(&["SET", "fanfare:lease:b", &leased(&server, r#"{"id":"b","name":"old"}"#)]);
     relay.set(Weather::Cut);
-    until("the node knows", || b.ready().is_err()).await;
+    until("the node knows", || b.node().links.iter().all(|link| link.broken.is_some())).await;
     relay.set(Weather::Fair);
     // It is renewed as soon as the link is back, not only after a third of its time.
     soon(async {

@@ -2,7 +2,8 @@
 //!
 //! - `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `doctor` what is found there
 //! - `spread` has several servers, in `sentinels` the primary changes
-//! - `leases` is who knows that a node lives, `load` the load generator on several nodes
+//! - `users` is what the application does with sessions, `leases` is who lives, `view` what is seen of it
+//! - `load` is the load generator on several nodes
 //! - `faults` makes a link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew
 //! - `model` makes anything fail at any time and compares with a simple model
 //! - `redis` starts servers, `relay` stands between a node and its server and does harm, `actor` plays a server
@@ -29,4 +30,6 @@ mod running;
 mod sentinels;
 mod sharing;
 mod spread;
+mod users;
+mod view;
 mod ways_in;

@@ -6,12 +6,12 @@
 local epoch = begin(ARGV[1])
 if not epoch then return redis.error_reply(no_life) end
 
--- A field for each group, and `p`: the place of the directive that was the last to change something.
-local change, known = ARGV[7], redis.call('HLEN', KEYS[4])
+-- A field for each group; `b` and `p`: the places of the directives that were the first and the last to change something.
+local change, known, began = ARGV[7], redis.call('HLEN', KEYS[4]), redis.call('HGET', KEYS[4], 'b')
 local groups = {}
 for at = 10, #ARGV do groups[#groups + 1] = 'g:' .. ARGV[at] end
 if change == 'add' then
-    local count, seen = math.max(known - 1, 0), {}
+    local count, seen = math.max(known - 2, 0), {}
     for _, group in ipairs(groups) do
         if not seen[group] and redis.call('HEXISTS', KEYS[4], group) == 0 then count = count + 1 end
         seen[group] = true
@@ -30,7 +30,8 @@ if change == 'add' or (change ~= '' and known > 0) then
     for _, group in ipairs(groups) do
         if change == 'add' then redis.call('HSET', KEYS[4], group, '') else redis.call('HDEL', KEYS[4], group) end
     end
-    redis.call('HSET', KEYS[4], 'p', string.format('%.0f %.0f', epoch, offset))
+    local place = string.format('%.0f %.0f', epoch, offset)
+    redis.call('HSET', KEYS[4], 'p', place, 'b', began or place)
     redis.call('PEXPIRE', KEYS[4], ARGV[9])
 end
 local listening = redis.call('PUBLISH', ARGV[2], message)

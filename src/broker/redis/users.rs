@@ -284,6 +284,7 @@ fn standing(reply: Reply) -> Option<Standing> {
         match std::str::from_utf8(&field).ok()?.strip_prefix("g:") {
             Some(name) => standing.groups.extend(GroupName::parse(name).ok()),
             None if field == "p" => standing.position = position(&value)?,
+            None if field == "b" => standing.began = position(&value)?,
             // Something that a later version keeps.
             None => {}
         }
@@ -307,9 +308,10 @@ mod tests {
 
     #[test]
     fn what_stands_is_read_whatever_else_is_kept_with_it() {
-        let fields = ["g:b", "", "p", "7 12", "later", "x", "g:a", ""].map(bulk).to_vec();
+        let fields = ["g:b", "", "p", "7 12", "b", "6 3", "later", "x", "g:a", ""].map(bulk).to_vec();
         let groups = ["a", "b"].map(|name| GroupName::parse(name).unwrap()).to_vec();
-        assert_eq!(standing(Reply::Array(fields)), Some(Standing { groups, position: Position { epoch: 7, offset: 12 } }));
+        let at = |epoch, offset| Position { epoch, offset };
+        assert_eq!(standing(Reply::Array(fields)), Some(Standing { groups, began: at(6, 3), position: at(7, 12) }));
         assert_eq!(standing(Reply::Array(Vec::new())), Some(Standing::default()));
         assert_eq!(standing(Reply::Array(["p", "x"].map(bulk).to_vec())), None);
     }

@@ -23,7 +23,11 @@ impl Talk {
     }
 
     fn stands(&mut self, groups: &[&str], position: Position) -> Vec<Output> {
-        self.gets(Input::Granted(Grant::Standing(Ok(Standing { groups: names(groups), position }))))
+        self.stands_since(AT(1), groups, position)
+    }
+
+    fn stands_since(&mut self, began: Position, groups: &[&str], position: Position) -> Vec<Output> {
+        self.gets(Input::Granted(Grant::Standing(Ok(Standing { groups: names(groups), began, position }))))
     }
 
     fn loses(&mut self, groups: &[&str], position: Position) -> Vec<Output> {
@@ -125,7 +129,13 @@ fn a_review_finds_what_was_missed_and_believes_nothing_that_is_older() {
     assert_eq!(talk.stands(&["b", "c"], AT(5)), std::iter::chain(ends("a"), joins(&["c"])).collect::<Vec<_>>());
     assert_eq!(talk.stands(&["a"], AT(4)), [], "a server that has lost its latest writes");
     assert_eq!(talk.stands(&[], Position::NONE), [], "a server that has lost everything");
-    assert_eq!(talk.stands(&["b"], Position { epoch: 8, offset: 1 }), ends("c"), "a server that has begun anew since");
+    let later = |offset| Position { epoch: 8, offset };
+    assert_eq!(talk.stands(&["b"], later(1)), ends("c"), "a server that was restarted with what it had");
+    assert_eq!(talk.stands(&["b", "d"], later(3)), joins(&["d"]));
+    assert_eq!(talk.stands(&["d"], later(4)), ends("b"));
+    let anew = Position { epoch: 9, offset: 1 };
+    assert_eq!(talk.stands_since(anew, &["e"], anew), joins(&["e"]), "a server that had lost everything knows only what was granted since");
+    assert_eq!(talk.stands_since(anew, &[], Position { offset: 2, ..anew }), std::iter::chain(ends("d"), ends("e")).collect::<Vec<_>>());
     assert_eq!(Talk::open(None).gets(Input::Granted(Grant::Review)), []);
 }
 

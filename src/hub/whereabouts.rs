@@ -14,7 +14,7 @@ use crate::protocol::UserId;
 const SHARDS: usize = 64;
 
 /// See the [module](self).
-pub(super) struct Roster {
+pub(super) struct Whereabouts {
     shards: Vec<Mutex<Table>>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Post {
     pub(super) sessions: usize,
 }
 
-impl Roster {
+impl Whereabouts {
     pub(super) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn a_user_is_known_as_long_as_some_worker_has_a_session() {
-        let (roster, ann) = (Roster::new(), UserId::parse("ann").unwrap());
-        let posts = || roster.table(&ann).get(&ann).cloned();
-        roster.count(&ann, 1, 2);
-        roster.count(&ann, 0, 1);
-        roster.count(&ann, 1, 1);
+        let (whereabouts, ann) = (Whereabouts::new(), UserId::parse("ann").unwrap());
+        let posts = || whereabouts.table(&ann).get(&ann).cloned();
+        whereabouts.count(&ann, 1, 2);
+        whereabouts.count(&ann, 0, 1);
+        whereabouts.count(&ann, 1, 1);
         assert_eq!(posts().unwrap(), [Post { worker: 0, sessions: 1 }, Post { worker: 1, sessions: 1 }]);
-        roster.count(&ann, 0, 0);
-        roster.count(&ann, 1, 0);
+        whereabouts.count(&ann, 0, 0);
+        whereabouts.count(&ann, 1, 0);
         assert_eq!(posts(), None);
     }
 }
