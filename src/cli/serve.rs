@@ -55,15 +55,16 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
         key_file,
         program: program(),
     };
-    print!("{}", started.text());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(watch(server, &config))
+    runtime.block_on(watch(server, &config, &started))
 }
 
-/// Waits for a signal and drains, or for a worker that has failed.
-async fn watch(mut server: Server, config: &Config) -> Result<(), Failure> {
+/// Says that it has started, waits for a signal and drains, or for a worker that has failed.
+async fn watch(mut server: Server, config: &Config, started: &Started) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    // Whoever reads this may send a signal at once, and is to get a drain.
+    print!("{}", started.text());
     tokio::select! {
         _ = terminate.recv() => info!("asked to stop: draining"),
         _ = interrupt.recv() => info!("asked to stop: draining"),
