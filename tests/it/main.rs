@@ -13,6 +13,7 @@ mod drain;
 mod hostile;
 mod load;
 mod noise;
+mod running;
 mod slow;
 mod steering;
 mod users;

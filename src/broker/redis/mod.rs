@@ -14,6 +14,8 @@ mod lease;
 mod message;
 mod pipeline;
 mod resp;
+mod sentinel;
+mod spread;
 mod status;
 mod table;
 mod url;
@@ -32,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 pub use lease::Lease;
+pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
@@ -39,8 +42,9 @@ use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
     lease::Keeper,
-    pipeline::{Driver, Pipeline},
+    pipeline::{Driver, Numbers, Pipeline},
     resp::Reply,
+    sentinel::Locator,
     status::Status,
     users::{Courier, Ends, Waiting},
 };
@@ -49,15 +53,17 @@ use super::{
     memory::Clock,
 };
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, RedisMetrics},
     protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, UserId},
 };
 
 /// How a node uses Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is and how to get in.
+    /// Where it is and how to get in. With sentinels the host is the name by which they know it.
     pub url: Url,
+    /// Who is asked where the primary is, and how to get in there; empty: nobody.
+    pub sentinels: Vec<Url>,
     /// Certificates to trust, in PEM; `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// What every key and channel begins with, so that several installations can share a server.
@@ -95,6 +101,7 @@ impl Config {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            sentinels: Vec::new(),
             ca: None,
             prefix: "fanfare".to_owned(),
             required: Required::Wait,
@@ -105,6 +112,17 @@ impl Config {
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
             lease: Duration::from_secs(10),
+        }
+    }
+
+    /// What people know it by: its address, or its name with sentinels, and the database.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Url { host, port, database, .. } = &self.url;
+        match (self.sentinels.is_empty(), host.contains(':')) {
+            (false, _) => format!("{host}/{database}"),
+            (true, false) => format!("{host}:{port}/{database}"),
+            (true, true) => format!("[{host}]:{port}/{database}"),
         }
     }
 }
@@ -123,7 +141,7 @@ pub struct Redis {
     ids: Arc<IdGenerator>,
     clock: Clock,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
     lease: Lease,
     describe: Describe,
     waiting: Arc<Waiting>,
@@ -146,23 +164,54 @@ impl Drop for Running {
     }
 }
 
+/// What is one and the same in a node, however many servers it uses.
+#[derive(Clone)]
+struct Common {
+    host: Host,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Common {
+    fn new(host: Host, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { host, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+    }
+}
+
 impl Redis {
     /// Starts the broker's thread. The links are made there; until they are, everything is answered with [`Error::Away`].
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        Self::start_in(Common::new(host, clock, metrics), config, Numbers::Leased)
+    }
+
+    fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+        let Common { host, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
+        let metrics = all_metrics.redis(&config.name());
+        let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
-        let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
-        let ids = Arc::new(IdGenerator::new(0));
+        let status = Arc::new(Status::new(config.name(), metrics.clone()));
         let node = (host.describe)().id;
-        let ends = Ends::new(&host, &node, metrics.clone());
+        let ends = Ends::new(&host, &node, all_metrics, metrics.clone());
         let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
         let Host { deliver, describe, .. } = host;
-        let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
+        let (driver, pipeline) = Driver::new(
+            config.clone(),
+            locator.clone(),
+            commands.clone(),
+            status.clone(),
+            metrics.clone(),
+            ids.clone(),
+            node.clone(),
+            numbers,
+        );
         let (follower, attaching, detached) = Follower::new(
             config.clone(),
+            locator.clone(),
             commands.clone(),
             pipeline.clone(),
             sorter,
@@ -174,7 +223,7 @@ impl Redis {
         let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
         let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
-        let thread = spawn(driver, follower, keeper, courier, stopping)?;
+        let thread = spawn(driver, follower, keeper, courier, locator, stopping)?;
         let redis =
             Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, waiting };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
@@ -186,7 +235,7 @@ impl Redis {
     /// Says why it can't be used.
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(pipeline::check(config))
+        runtime.block_on(Locator::new(Arc::new(config.clone())).connect()).map(drop)
     }
 
     /// What says that this node lives.
@@ -208,7 +257,7 @@ impl Redis {
         };
         let began = now();
         let reply = self.pipeline.call(command).await?;
-        self.metrics.redis_publish.observe((now() - began).as_secs_f64());
+        self.metrics.publish.observe((now() - began).as_secs_f64());
         let subscribers = self.deliver.members(&group);
         if plain {
             return Ok(Receipt { id, position: Position::NONE, subscribers, duplicate: false });
@@ -239,7 +288,8 @@ impl Broker for Redis {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.status.ready()
+        // Without its address: anybody may ask.
+        self.status.trouble().map_or(Ok(()), |why| Err(format!("Redis: {why}")))
     }
 
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
@@ -299,6 +349,7 @@ fn spawn(
     follower: Follower,
     keeper: Keeper,
     courier: Courier,
+    locator: Arc<Locator>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -307,6 +358,7 @@ fn spawn(
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
+                () = locator.watch() => error!("the watch over sentinels has ended"),
                 () = courier.run() => error!("directives have ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }

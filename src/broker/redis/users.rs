@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     broker::{Deliver, Demand, Error, Host, Item, Overflow, Reached, Sessions, Standing, users::TOO_MANY},
-    metrics::Metrics,
+    metrics::{Metrics, RedisMetrics},
     protocol::{Event, Gap, GapReason, GroupName, Position, Retention, UserId},
 };
 
@@ -112,6 +112,7 @@ pub(super) struct Sorter {
     waiting: Arc<Waiting>,
     confirm: mpsc::Sender<(String, Done)>,
     metrics: Arc<Metrics>,
+    redis_metrics: RedisMetrics,
 }
 
 impl Deliver for Sorter {
@@ -133,7 +134,7 @@ impl Deliver for Sorter {
 impl Sorter {
     fn direct(&self, epoch: u32, event: &Event) -> Result<usize, Overflow> {
         let Some((directive, from)) = directive::decode(epoch, event) else {
-            self.metrics.redis_foreign.inc();
+            self.redis_metrics.foreign.inc();
             warn!(offset = event.offset, "a directive that this version does not know");
             return Ok(0);
         };
@@ -204,7 +205,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn new(host: &Host, node: &str, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(host: &Host, node: &str, metrics: Arc<Metrics>, redis_metrics: RedisMetrics) -> Self {
         let (confirm, confirming) = mpsc::channel(CONFIRMATIONS);
         let (waiting, directives) = (Arc::new(Waiting::default()), GroupName::directives());
         let sorter = Sorter {
@@ -215,6 +216,7 @@ impl Ends {
             waiting: waiting.clone(),
             confirm,
             metrics,
+            redis_metrics,
         };
         Self { sorter: Arc::new(sorter), waiting, confirming, directives }
     }
