@@ -242,7 +242,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// How many files this process may have open; a connection is one.
-fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     limits.lines().find(|line| line.starts_with("Max open files"))?.split_whitespace().nth(3)?.parse().ok()
 }

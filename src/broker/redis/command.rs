@@ -294,7 +294,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the answer to `INFO`. Servers that hide a line have one identity for ever.
     pub(super) fn from_info(text: &str) -> Self {
-        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().to_owned();
+        let line = |name: &str| field(text, name).unwrap_or_default().to_owned();
         let cluster = [line("redis_mode"), line("server_mode")].iter().any(|mode| mode == "cluster");
         Self {
             primary: line("role") != "slave",
@@ -319,6 +319,11 @@ impl Identity {
         let seen = Self { run: self.run.clone(), cluster: self.cluster, ..seen };
         (seen != *self).then_some(seen)
     }
+}
+
+/// A line of what `INFO` tells.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 #[cfg(test)]

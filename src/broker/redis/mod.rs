@@ -9,6 +9,7 @@
 
 mod command;
 mod directive;
+mod examine;
 mod follower;
 mod lease;
 mod message;
@@ -33,6 +34,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use examine::{Facts, Persistence, Told, examine, examine_sentinels};
 pub use lease::Lease;
 pub use spread::Spread;
 pub use url::{Url, UrlError};
