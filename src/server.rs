@@ -4,6 +4,8 @@
 //! of a drain: readiness says no; listeners stop; every session is told to leave and when to come back; outboxes are finished; workers end; the API goes last, so that probes and metrics see
 //! all of it.
 
+mod portrait;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -21,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
-    broker::{Broker, memory, redis},
+    broker::{Broker, Cluster, Host, Users, alone::Alone, memory, redis},
     hub,
     metrics::Metrics,
     policy::Policies,
@@ -32,6 +34,8 @@ use crate::{
     },
     worker::{self, Shared, Worker},
 };
+
+use portrait::Portrait;
 
 /// Where a server listens. `None`: not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,8 +86,8 @@ pub struct Config {
 pub enum BrokerConfig {
     /// This node is alone.
     Memory(memory::Config),
-    /// Nodes with the same Redis and prefix are one server.
-    Redis(Box<redis::Config>),
+    /// Nodes with the same Redis and prefix are one server. Several of them have the groups between them.
+    Redis(Vec<redis::Config>),
 }
 
 /// What exists once the sockets are bound: what the HTTP routers and the check of origins are made from.
@@ -91,6 +95,10 @@ pub enum BrokerConfig {
 pub struct Parts {
     /// Where events go.
     pub broker: Arc<dyn Broker>,
+    /// What the application wants done with the sessions of users.
+    pub users: Arc<dyn Users>,
+    /// Which nodes there are.
+    pub cluster: Arc<dyn Cluster>,
     /// Which groups have members here.
     pub router: Arc<hub::Router>,
     /// What is allowed.
@@ -136,10 +144,10 @@ pub enum StartError {
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
     /// Redis is required, and can't be used.
-    #[error("redis.url = {url} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
+    #[error("Redis at {name} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
     Redis {
-        /// Where it should be.
-        url: Box<redis::Url>,
+        /// Which one.
+        name: String,
         /// What is wrong.
         source: redis::LinkError,
     },
@@ -170,10 +178,10 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
     /// Ends with the server, after everybody who uses it.
-    _redis: Option<redis::Running>,
+    _redis: Vec<redis::Running>,
 }
 
-/// How often the memory broker forgets what is past its time.
+/// How often a node that is alone forgets what is past its time.
 const SWEEP: Duration = Duration::from_secs(10);
 
 impl Server {
@@ -187,10 +195,16 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
         let router = Arc::new(router);
-        let Brokers { broker, memory, redis } = Brokers::start(broker, router.clone(), metrics.clone())?;
+        let start_ms = wall_clock_ms();
+        let portrait = Arc::new(Portrait::new(&session.node, start_ms, workers, router.clone(), metrics.clone()));
+        let describe = portrait.clone();
+        let host = Host { deliver: router.clone(), sessions: router.clone(), describe: Arc::new(move || describe.node()) };
+        let Brokers { broker, users, cluster, sweep, redis } = Brokers::start(broker, host, metrics.clone())?;
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
             broker: broker.clone(),
+            users: users.clone(),
+            cluster: cluster.clone(),
             router: router.clone(),
             policies: policies.clone(),
             metrics: metrics.clone(),
@@ -201,6 +215,7 @@ impl Server {
         let (farewell, leaving) = watch::channel(None);
         let shared = Shared {
             broker,
+            users,
             router,
             policies,
             authenticate,
@@ -213,12 +228,13 @@ impl Server {
             http: public,
             tls: tls.as_ref().map(|tls| tls.tcp.clone()),
             quic_tls: tls.map(|tls| tls.quic),
-            start_ms: wall_clock_ms(),
+            start_ms,
         };
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
         let (ended_sender, ended) = mpsc::channel(workers + 1);
         let (stop_control, stopping) = watch::channel(false);
-        let control = spawn_control(memory, bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let control =
+            spawn_control(sweep, portrait, cluster.clone(), bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
         let mut threads = Vec::with_capacity(workers);
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
@@ -277,24 +293,35 @@ impl Drop for Server {
 /// The broker as everybody sees it, and what keeps it going.
 struct Brokers {
     broker: Arc<dyn Broker>,
-    memory: Option<Arc<memory::Memory>>,
-    redis: Option<redis::Running>,
+    users: Arc<dyn Users>,
+    cluster: Arc<dyn Cluster>,
+    /// Forgets what is past its time.
+    sweep: Box<dyn Fn() + Send>,
+    redis: Vec<redis::Running>,
 }
 
 impl Brokers {
-    fn start(config: BrokerConfig, router: Arc<hub::Router>, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    fn start(config: BrokerConfig, host: Host, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         match config {
             BrokerConfig::Memory(config) => {
-                let memory = Arc::new(memory::Memory::new(config, router, Arc::new(wall_clock_ms)));
-                Ok(Self { broker: memory.clone(), memory: Some(memory), redis: None })
+                let memory = Arc::new(memory::Memory::new(config, host.deliver.clone(), Arc::new(wall_clock_ms)));
+                let alone = Arc::new(Alone::new(host, Arc::new(wall_clock_ms)));
+                let (broker, users, cluster) = (memory.clone(), alone.clone(), alone.clone());
+                let sweep = Box::new(move || {
+                    memory.sweep();
+                    alone.sweep();
+                });
+                Ok(Self { broker, users, cluster, sweep, redis: Vec::new() })
             }
-            BrokerConfig::Redis(config) => {
-                if config.required == redis::Required::Fail {
-                    redis::Redis::check(&config).map_err(|source| StartError::Redis { url: Box::new(config.url.clone()), source })?;
+            BrokerConfig::Redis(configs) => {
+                for config in configs.iter().filter(|config| config.required == redis::Required::Fail) {
+                    redis::Redis::check(config).map_err(|source| StartError::Redis { name: config.name(), source })?;
                 }
-                let started = redis::Redis::start(*config, router, Arc::new(wall_clock_ms), metrics);
-                let (broker, running) = started.map_err(StartError::Thread)?;
-                Ok(Self { broker, memory: None, redis: Some(running) })
+                let started = redis::Spread::start(configs, host, Arc::new(wall_clock_ms), metrics);
+                let (broker, redis) = started.map_err(StartError::Thread)?;
+                let (users, cluster) = (broker.clone(), broker.clone());
+                // The server's clock does it.
+                Ok(Self { broker, users, cluster, sweep: Box::new(|| {}), redis })
             }
         }
     }
@@ -419,9 +446,11 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The thread that does what no worker should: the management API, and forgetting.
+/// The thread that does what no worker should: the management API, forgetting, and measuring the load.
 fn spawn_control(
-    memory: Option<Arc<memory::Memory>>,
+    forget: Box<dyn Fn() + Send>,
+    portrait: Arc<Portrait>,
+    cluster: Arc<dyn Cluster>,
     api: Option<TcpListener>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -438,16 +467,26 @@ fn spawn_control(
                 }
             };
             let sweep = async {
-                let Some(memory) = memory else { return std::future::pending().await };
                 let mut ticks = tokio::time::interval(SWEEP);
                 loop {
                     ticks.tick().await;
-                    memory.sweep();
+                    forget();
+                }
+            };
+            let measure = async {
+                let mut before = transport::now();
+                loop {
+                    portrait.show(&*cluster).await;
+                    tokio::time::sleep(portrait::MEASURE).await;
+                    let now = transport::now();
+                    portrait.measure(now - before);
+                    before = now;
                 }
             };
             tokio::select! {
                 result = serve => if let Err(error) = result { error!(%error, "the API listener failed") },
                 () = sweep => {}
+                () = measure => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
             let _ = stop.wait_for(|stop| *stop).await;

@@ -18,7 +18,7 @@ use super::{Failure, env, options::ServerOptions, started::Started};
 use crate::{
     api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
     auth::{ApiKeys, Authenticator, Origins, dev_key},
-    broker::{Broker, Deliver as _, memory},
+    broker::{self, Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
@@ -43,24 +43,28 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
             .as_ref()
             .filter(|_| config.certificate.is_none())
             .map(|certificate| (certificate.sha256(), certificate.not_after)),
-        broker: match &config.redis {
-            Some(redis) => format!("Redis at {} (prefix {}; nodes with the same are one server)", redis.url, redis.prefix),
-            None => "memory (this node only)".to_owned(),
+        broker: match &config.redis[..] {
+            [] => "memory (this node only)".to_owned(),
+            [first, ..] => {
+                let names: Vec<_> = config.redis.iter().map(broker::redis::Config::name).collect();
+                format!("Redis at {} (prefix {}; nodes with the same are one server)", names.join(", "), first.prefix)
+            }
         },
         page: config.page,
         open_files: open_file_limit(),
         key_file,
         program: program(),
     };
-    print!("{}", started.text());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(watch(server, &config))
+    runtime.block_on(watch(server, &config, &started))
 }
 
-/// Waits for a signal and drains, or for a worker that has failed.
-async fn watch(mut server: Server, config: &Config) -> Result<(), Failure> {
+/// Says that it has started, waits for a signal and drains, or for a worker that has failed.
+async fn watch(mut server: Server, config: &Config, started: &Started) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    // Whoever reads this may send a signal at once, and is to get a drain.
+    print!("{}", started.text());
     tokio::select! {
         _ = terminate.recv() => info!("asked to stop: draining"),
         _ = interrupt.recv() => info!("asked to stop: draining"),
@@ -133,9 +137,9 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
-        broker: match &config.redis {
-            Some(redis) => BrokerConfig::Redis(Box::new(redis.clone())),
-            None => BrokerConfig::Memory(memory::Config::default()),
+        broker: match &config.redis[..] {
+            [] => BrokerConfig::Memory(memory::Config::default()),
+            servers => BrokerConfig::Redis(servers.to_vec()),
         },
     };
     Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))
@@ -145,7 +149,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups })
 }
 
 /// What is served over HTTP, once the ports are known.
@@ -165,6 +169,8 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     };
     let api = Api {
         broker: parts.broker.clone(),
+        users: parts.users.clone(),
+        cluster: parts.cluster.clone(),
         policies: parts.policies.clone(),
         directory: Arc::new(Groups(parts.router.clone())),
         keys: Arc::new(Keys(ApiKeys::new(&config.api_keys))),
@@ -237,7 +243,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// How many files this process may have open; a connection is one.
-fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     limits.lines().find(|line| line.starts_with("Max open files"))?.split_whitespace().nth(3)?.parse().ok()
 }

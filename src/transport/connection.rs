@@ -3,7 +3,7 @@
 //! One task each. It waits for one thing, gives it to the session, does all that the session says, and writes. Live events do not pass through it: the hub writes them
 //! directly, and the task steps in only when the wire is blocked. Its invariant: it is counted when it opens and when it closes, once each.
 
-use std::{rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,11 +11,11 @@ use tracing::debug;
 
 use super::{Context, Farewell, now};
 use crate::{
-    broker::{self, Publication},
-    hub::{Link, Member, Missed, Slow, Terms, Wire},
+    broker::{self, Demand, Directive, Disconnect, Publication},
+    hub::{Attention, Link, Member, Missed, Notice, Slow, Terms, Wire},
     policy::SlowConsumer,
     protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, Recovery, ServerFrame},
-    session::{Failure, Input, Join, Joined, Lane, Output, Publish, Session},
+    session::{Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -52,13 +52,16 @@ pub(super) trait Peer {
     /// The answer on another stream is whole.
     fn end_reply(&self, _stream: u64) {}
     /// What the transport itself says last, after goodbye. From now on the connection ends with this code, however it ends.
-    fn farewell(&self, code: Code) -> Option<Bytes>;
+    fn farewell(&self, code: Code, reason: &str) -> Option<Bytes>;
     /// Ends the wire, after all has been written. Waits for the peer to do so too; the caller bounds it.
     async fn close(&mut self, code: Code);
 }
 
 /// How long a peer gets to take the goodbye, and then to close.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Answers that wait for each other, at most.
+const ANSWERS_BYTES: usize = 16 * 1024;
 
 /// Runs a connection from its acceptance to its end.
 ///
@@ -70,23 +73,23 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
-    let code = loop {
-        let closed = connection.pump(&*peer).await;
+    let last = loop {
+        let closed = connection.answer(&*peer).await;
         if let Then::EndReply(stream) = then {
             peer.end_reply(stream);
         }
         match closed {
-            Some(code) => break code,
+            Some(last) => break last,
             None if then == Then::Leave => {
                 connection.member.leave_all();
-                break Code::GoingAway;
+                break Last { code: Code::GoingAway, reason: Code::GoingAway.sentence().to_owned() };
             }
-            None => then = connection.next(&mut *peer).await,
+            None => then = connection.next_or_flush(&mut *peer).await,
         }
     };
     // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
-    Box::pin(connection.end(&mut *peer, code)).await;
-    counted.close(code);
+    Box::pin(connection.end(&mut *peer, &last)).await;
+    counted.close(last.code);
     drop(permit);
 }
 
@@ -135,6 +138,12 @@ enum Then {
     Leave,
 }
 
+/// What was said last.
+struct Last {
+    code: Code,
+    reason: String,
+}
+
 struct Connection<'a> {
     context: &'a Rc<Context>,
     session: Box<Session>,
@@ -144,6 +153,23 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
+    /// Waits for one thing and gives it to the session. Answers are written when there is nothing else to do at once, so that those to frames that came together leave together.
+    async fn next_or_flush<P: Peer>(&mut self, peer: &mut P) -> Then {
+        let (link, metrics) = (self.member.link().clone(), &self.context.metrics);
+        if link.waiting() >= ANSWERS_BYTES {
+            link.flush(metrics, now());
+        }
+        let mut next = pin!(self.next(peer));
+        poll_fn(|cx| {
+            let polled = next.as_mut().poll(cx);
+            if polled.is_pending() {
+                link.flush(metrics, now());
+            }
+            polled
+        })
+        .await
+    }
+
     /// Waits for one thing and gives it to the session.
     async fn next<P: Peer>(&mut self, peer: &mut P) -> Then {
         let Context { metrics, farewell, .. } = &**self.context;
@@ -153,9 +179,11 @@ impl Connection<'_> {
         let may_read = link.waiting() < self.context.outbox_bytes + self.session_frame_bytes();
         let received = tokio::select! {
             biased;
-            code = link.attend(metrics, now) => {
-                if let Some(code) = code {
-                    self.session.handle(Input::Broken(code), now());
+            attention = link.attend(metrics, now) => {
+                match attention {
+                    Attention::Lost(code) => self.session.handle(Input::Broken(code), now()),
+                    Attention::Written => {}
+                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.session.handle(input(notice), now())),
                 }
                 return Then::Continue;
             }
@@ -209,14 +237,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Does all that the session wants done and writes; tells the code if that was to close.
-    async fn pump<P: Peer>(&mut self, peer: &P) -> Option<Code> {
-        let closed = self.answer(peer).await;
-        self.member.link().flush(&self.context.metrics, now());
-        closed
-    }
-
-    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Code> {
+    /// Does all that the session wants done; tells why if that was to close.
+    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Last> {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Send(lane, frame) => self.send(peer, lane, &frame),
@@ -225,15 +247,24 @@ impl Connection<'_> {
                     self.session.handle(Input::Authenticated(identity), now());
                 }
                 Output::Chosen(word) => self.context.metrics.transport_choice(&word),
+                Output::Enlist(user) => self.member.enlist(&user),
+                Output::ReadStanding => Box::pin(self.read_standing()).await,
                 Output::Join(join) => Box::pin(self.join(peer, join)).await,
                 Output::Leave(group) => self.member.leave(&group),
                 Output::Publish(publish) => Box::pin(self.publish(publish)).await,
-                Output::Close { code, delay } => {
+                Output::Close { code, reason, delay } => {
                     // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
                     self.member.leave_all();
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));
-                    return Some(code);
+                    let reason = reason.unwrap_or_else(|| code.sentence().to_owned());
+                    let goodbye = ServerFrame::Goodbye {
+                        code: code.number().into(),
+                        sentence: reason.clone(),
+                        reconnect: code.may_reconnect(),
+                        delay_ms,
+                    };
+                    self.send(peer, Lane::Main, &goodbye);
+                    return Some(Last { code, reason });
                 }
             }
         }
@@ -272,15 +303,18 @@ impl Connection<'_> {
             Ok(prepared) => prepared,
             Err(error) => return self.session.handle(Input::Joined(join, Err(failure(error))), now()),
         };
+        // What stands before it in the row may have been the end.
+        if self.session.deadline().is_none() {
+            return;
+        }
         // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
         let number = prepared.number();
         let Missed { recovery, gap, events } = prepared.missed.clone();
         let joined = Joined { number, position: prepared.position, recovery, missed: events.len() as u64 };
         self.session.handle(Input::Joined(join, Ok(joined)), now());
-        while let Some(output) = self.session.poll() {
-            if let Output::Send(lane, frame) = output {
-                self.send(peer, lane, &frame);
-            }
+        // Only the answer, which comes first: what stands behind it in the row comes after the events that were missed.
+        if let Some(Output::Send(lane, frame)) = self.session.poll() {
+            self.send(peer, lane, &frame);
         }
         if let Some(gap) = gap.filter(|_| recovery == Recovery::Lost) {
             self.context.metrics.gaps(gap.reason.name());
@@ -290,6 +324,14 @@ impl Connection<'_> {
             self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
         }
         self.member.join(prepared);
+    }
+
+    async fn read_standing(&mut self) {
+        let Some(user) = self.session.user().cloned() else { return };
+        let standing = self.context.users.standing(&user).await;
+        let standing = standing.map(|broker::Standing { groups, began, position }| Standing { groups, began, position });
+        let standing = standing.map_err(failure);
+        self.session.handle(Input::Granted(Grant::Standing(standing)), now());
     }
 
     async fn publish(&mut self, publish: Publish) {
@@ -304,25 +346,41 @@ impl Connection<'_> {
     }
 
     /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
-    async fn end<P: Peer>(&self, peer: &mut P, code: Code) {
+    async fn end<P: Peer>(&self, peer: &mut P, last: &Last) {
         let link = self.link().clone();
-        if let Some(last) = peer.farewell(code) {
-            link.send_encoded(last, now());
+        if let Some(bytes) = peer.farewell(last.code, &last.reason) {
+            link.send_encoded(bytes, now());
         }
         let patience = match self.farewell {
             Some(leave) => leave.deadline.saturating_duration_since(now()),
             None => LINGER,
         };
         let metrics = &self.context.metrics;
-        let flushed = tokio::time::timeout(patience, std::future::poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
+        let flushed = tokio::time::timeout(patience, poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
         if matches!(flushed, Ok(Ok(()))) {
-            let _ = tokio::time::timeout(LINGER.min(patience), peer.close(code)).await;
+            let _ = tokio::time::timeout(LINGER.min(patience), peer.close(last.code)).await;
         }
     }
 }
 
 fn failure(error: broker::Error) -> Failure {
     Failure { code: Code::Unavailable, retry_after: error.retry_after() }
+}
+
+/// A notice in the words of a session.
+fn input(notice: Notice) -> Input {
+    let directive = match notice {
+        Notice::Directive(directive) => directive,
+        Notice::Review => return Input::Granted(Grant::Review),
+    };
+    let Directive { demand, position, .. } = &*directive;
+    let position = *position;
+    match demand.clone() {
+        Demand::Grant { groups, standing } => Input::Granted(Grant::Follow { groups, standing: standing.then_some(position) }),
+        Demand::Revoke { groups } => Input::Granted(Grant::End { groups, position }),
+        Demand::RevokeAll => Input::Granted(Grant::EndAll { position }),
+        Demand::Disconnect(Disconnect { code, reason, delay }) => Input::Disconnected { code, reason, delay },
+    }
 }
 
 /// A time between nothing and `most`, so that clients do not come back all at once.

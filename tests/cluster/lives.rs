@@ -1,12 +1,9 @@
 //! A server that begins anew: no offset comes twice in one epoch, nothing old is delivered as new, and everybody is told.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use fanfare::{
-    broker::{Broker as _, Deliver, Item, Overflow, Publication, redis::Redis},
+    broker::{Broker as _, Publication, redis::Redis},
     client::Transport,
     metrics::Metrics,
     protocol::{Content, Dialect, GroupName, Position, Recovery, Retention},
@@ -14,7 +11,7 @@ use fanfare::{
 
 use crate::{
     common::{KEPT, TestClient, TestServer, until},
-    nodes::{node, redis_config, told},
+    nodes::{Sink, host, node, redis_config, told},
     redis::RedisServer,
     relay::{Relay, Weather},
 };
@@ -22,8 +19,11 @@ use crate::{
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 /// A node, a member, and three events that it has had.
-async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
-    let a = node(url).await;
+pub async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
+    three_events_on(node(url).await).await
+}
+
+pub async fn three_events_on(a: TestServer) -> (TestServer, TestClient, Position) {
     let mut client = a.client(WEBSOCKET).await;
     client.subscribe("team", None).await;
     for n in 1..=3 {
@@ -35,7 +35,7 @@ async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
 }
 
 /// Publishes until it is taken.
-async fn publish(node: &TestServer) -> Position {
+pub async fn publish(node: &TestServer) -> Position {
     loop {
         match node.try_publish("team", "new", None).await {
             Ok(receipt) => return receipt.position,
@@ -45,7 +45,7 @@ async fn publish(node: &TestServer) -> Position {
 }
 
 /// The group has begun anew: members are told, events of the new epoch come from its first, and the old position is worth nothing.
-async fn has_begun_anew(node: &TestServer, client: &mut TestClient, old: Position) {
+pub async fn has_begun_anew(node: &TestServer, client: &mut TestClient, old: Position) {
     let new = publish(node).await;
     assert_ne!(new.epoch, old.epoch);
     assert_eq!(new.offset, 1);
@@ -126,21 +126,6 @@ async fn a_server_that_was_demoted_and_promoted_again_under_open_links() {
     has_begun_anew(&a, &mut client, old).await;
 }
 
-/// Keeps what it is given.
-#[derive(Default)]
-struct Sink(Mutex<Vec<Item>>);
-
-impl Deliver for Sink {
-    fn deliver(&self, _: &GroupName, item: Item) -> Result<usize, Overflow> {
-        self.0.lock().unwrap().push(item);
-        Ok(1)
-    }
-
-    fn members(&self, _: &GroupName) -> usize {
-        1
-    }
-}
-
 #[tokio::test]
 async fn nodes_whose_clocks_differ_by_an_hour_agree_on_order_and_expiry() {
     let server = RedisServer::start();
@@ -149,7 +134,8 @@ async fn nodes_whose_clocks_differ_by_an_hour_agree_on_order_and_expiry() {
     for now_ms in [1_764_000_000_000, 1_764_003_600_000, 1_763_996_400_000_u64] {
         let sink = Arc::new(Sink::default());
         let config = redis_config(&server.url());
-        let (redis, running) = Redis::start(config, sink.clone(), Arc::new(move || now_ms), Arc::new(Metrics::new())).unwrap();
+        let (redis, running) =
+            Redis::start(config, host(sink.clone(), &now_ms.to_string()), Arc::new(move || now_ms), Arc::new(Metrics::new())).unwrap();
         until("the node is ready", || redis.ready().is_ok()).await;
         redis.attach(&group, Some(KEPT)).await.unwrap();
         nodes.push((redis, sink, running));

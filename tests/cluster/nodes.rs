@@ -1,9 +1,12 @@
 //! Nodes with short times, so that a test that waits for a condition does not wait for long.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fanfare::{
-    broker::{self, Publication, Receipt, redis},
+    broker::{self, Deliver, Directive, Host, Item, Node, Overflow, Publication, Receipt, Sessions, redis},
     protocol::{Content, GroupName, IdempotencyKey, ServerFrame},
     server::{BrokerConfig, Config, Listen},
 };
@@ -23,7 +26,13 @@ pub fn redis_config(url: &str) -> redis::Config {
 }
 
 pub fn node_config(redis: redis::Config, workers: usize) -> Config {
-    Config { broker: BrokerConfig::Redis(Box::new(redis)), ..config(workers) }
+    Config { broker: BrokerConfig::Redis(vec![redis]), ..config(workers) }
+}
+
+/// How a node of a test uses several, of which groups are spread.
+pub fn spread_config(urls: &[String]) -> Config {
+    let redis = urls.iter().map(|url| redis_config(url)).collect();
+    Config { broker: BrokerConfig::Redis(redis), ..config(1) }
 }
 
 /// A node that is ready.
@@ -41,6 +50,37 @@ pub async fn node_with(redis: redis::Config, workers: usize) -> TestServer {
 pub fn light_node(redis: redis::Config) -> TestServer {
     let listen = Listen { http: "127.0.0.1:0".parse().ok(), ..Listen::default() };
     TestServer::with(Config { listen, tls: None, ..node_config(redis, 1) })
+}
+
+/// Takes what a broker delivers when there is no server around it.
+#[derive(Default)]
+pub struct Sink(pub Mutex<Vec<Item>>);
+
+impl Deliver for Sink {
+    fn deliver(&self, _: &GroupName, item: Item) -> Result<usize, Overflow> {
+        self.0.lock().unwrap().push(item);
+        Ok(1)
+    }
+
+    fn members(&self, _: &GroupName) -> usize {
+        1
+    }
+}
+
+impl Sessions for Sink {
+    fn direct(&self, _: &Arc<Directive>) -> Result<usize, Overflow> {
+        Ok(0)
+    }
+
+    fn review(&self) -> Result<(), Overflow> {
+        Ok(())
+    }
+}
+
+/// What a broker finds on a node that is only this.
+pub fn host(sink: Arc<Sink>, id: &str) -> Host {
+    let node = Node { id: id.to_owned(), name: id.to_owned(), ..Node::default() };
+    Host { deliver: sink.clone(), sessions: sink, describe: Arc::new(move || node.clone()) }
 }
 
 impl TestServer {

@@ -40,6 +40,7 @@ pub fn config(workers: usize) -> Config {
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect),
+        Policy { subscribe: Who::Nobody, ..policy("closed_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect) },
     ];
     Config {
         workers,
@@ -61,11 +62,15 @@ pub fn config(workers: usize) -> Config {
             connections: 10_000,
         },
         policies: Arc::new(Policies::new(rules, fallback)),
-        // A token is the name of the user; `bad` is refused.
+        // A token is the name of the user, and maybe groups after a colon; `bad` is refused.
         authenticate: Arc::new(|token| match token {
             None => Ok(Identity::default()),
             Some("bad") => Err(Code::TokenInvalid),
-            Some(user) => Ok(Identity { user: UserId::parse(user).ok(), valid: None }),
+            Some(token) => {
+                let (user, groups) = token.split_once(':').unwrap_or((token, ""));
+                let groups = groups.split(',').filter_map(|name| GroupName::parse(name).ok()).collect();
+                Ok(Identity { user: UserId::parse(user).ok(), valid: None, groups })
+            }
         }),
         broker: BrokerConfig::Memory(memory::Config::default()),
     }
@@ -158,11 +163,17 @@ impl TestServer {
         TestClient { client, request: 0 }
     }
 
-    /// What a metric says now; 0 if it has never been counted.
-    pub fn metric(&self, line: &str) -> f64 {
+    /// What a metric says now: the sum of its series that have these labels, such as `name` or `name{label="value"}`; 0 if there is none.
+    pub fn metric(&self, series: &str) -> f64 {
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let wanted: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
         let text = self.parts.metrics.encode();
-        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
-        found.unwrap_or(0.0)
+        let found = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let labels = series.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with('{'))?;
+            wanted.iter().all(|label| labels.contains(label)).then(|| value.parse::<f64>().ok())?
+        });
+        found.sum()
     }
 }
 

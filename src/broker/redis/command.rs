@@ -2,15 +2,24 @@
 //!
 //! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an
 //! idempotency key;
-//! `n:` a node number; `p:` a node's channel for probes. Group names contain no colon, so no two of them can be the same.
+//! `n:` a node number; `p:` a node's channel for probes; `lease:` what says that a node lives, and `nodes` the list of nodes; `u:` what
+//! stands for a user. Group names contain no
+//! colon, so no two of them can be the same.
 
 use std::{fmt::Write as _, sync::LazyLock, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use sha1::{Digest as _, Sha1};
 
-use super::resp::{put_bulk, put_head};
-use crate::protocol::{GroupName, IdempotencyKey, Position, Retention, limits};
+use super::{
+    resp::{put_bulk, put_head},
+    users::KEPT,
+    wire::LinkError,
+};
+use crate::{
+    broker::users::Change,
+    protocol::{GroupName, IdempotencyKey, Position, Retention, UserId, limits},
+};
 
 /// A script and the name under which the server keeps it.
 #[derive(Debug)]
@@ -33,6 +42,8 @@ static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("l
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("read.lua")].concat()));
 static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua").to_owned()));
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua").to_owned()));
+static DIRECT: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("direct.lua")].concat()));
+static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("lease.lua")].concat()));
 
 /// What the server says when it does not know a life or a script.
 pub(super) const NO_LIFE: &str = "NOLIFE";
@@ -204,6 +215,63 @@ impl Commands {
         let ttl = ms(NUMBER_TTL).to_string();
         Command::script(&CLAIM, &[&self.key("n:", &number.to_string())], &[node.as_bytes(), ttl.as_bytes()])
     }
+
+    /// Publishes a directive about a user, and changes what stands for that user.
+    pub(super) fn direct(&self, directive: &[u8], user: &UserId, change: Change<'_>, fresh_epoch: u32) -> Command {
+        let group = GroupName::directives();
+        let name = group.as_str();
+        let keys = [self.life(), self.key("m:", name), self.key("h:", name), self.key("u:", user.as_str()), self.key("nodes", "")];
+        let (change, groups): (&str, &[GroupName]) = match change {
+            Change::None => ("", &[]),
+            Change::Add(groups) => ("add", groups),
+            Change::Remove(groups) => ("remove", groups),
+            Change::Clear => ("clear", &[]),
+        };
+        let numbers = [u64::from(fresh_epoch), KEPT.size as u64, ms(KEPT.ttl), ms(KEPT.ttl + META_TTL)].map(|n| n.to_string());
+        let [epoch, size, ttl, meta_ttl] = &numbers;
+        let standing = [limits::STANDING_GROUPS as u64, ms(limits::STANDING_TTL)].map(|n| n.to_string());
+        let channel = self.channel(&group);
+        let mut args = vec![epoch.as_bytes(), &channel, directive, size.as_bytes(), ttl.as_bytes(), meta_ttl.as_bytes(), change.as_bytes()];
+        args.extend(standing.iter().map(String::as_bytes));
+        args.extend(groups.iter().map(|group| group.as_str().as_bytes()));
+        Command::script(&DIRECT, &keys.each_ref().map(|key| &key[..]), &args)
+    }
+
+    /// Reads what stands for a user, and keeps it for longer.
+    pub(super) fn standing(&self, user: &UserId) -> [Command; 2] {
+        let key = self.key("u:", user.as_str());
+        let ttl = ms(limits::STANDING_TTL).to_string();
+        [Command::plain(&[b"HGETALL", &key]), Command::plain(&[b"PEXPIRE", &key, ttl.as_bytes()])]
+    }
+
+    /// The key of a node's lease: it is there as long as the node is taken to live.
+    pub(super) fn lease_key(&self, node: &str) -> Vec<u8> {
+        self.key("lease:", node)
+    }
+
+    /// Renews a node's lease, with what the node says of itself.
+    pub(super) fn lease(&self, node: &str, says: &[u8], ttl: Duration) -> Command {
+        let keys = [self.life(), self.lease_key(node), self.key("nodes", "")];
+        Command::script(&LEASE, &keys.each_ref().map(|key| &key[..]), &[node.as_bytes(), says, ms(ttl).to_string().as_bytes()])
+    }
+
+    /// Gives a node's lease up, and takes the node off the list.
+    pub(super) fn end_lease(&self, node: &str) -> [Command; 2] {
+        let (lease, list) = (self.lease_key(node), self.key("nodes", ""));
+        [Command::plain(&[b"DEL", &lease]), Command::plain(&[b"ZREM", &list, node.as_bytes()])]
+    }
+
+    /// Nodes that may live, at most so many.
+    pub(super) fn nodes(&self, limit: usize) -> Command {
+        Command::plain(&[b"ZRANGE", &self.key("nodes", ""), b"0", limit.saturating_sub(1).to_string().as_bytes()])
+    }
+
+    /// The leases of these nodes, nil for those that are gone.
+    pub(super) fn leases(&self, nodes: &[Bytes]) -> Command {
+        let keys: Vec<_> = nodes.iter().map(|node| [&self.key("lease:", "")[..], node].concat()).collect();
+        let words: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(Vec::as_slice)).collect();
+        Command::plain(&words)
+    }
 }
 
 fn ms(time: Duration) -> u64 {
@@ -214,7 +282,9 @@ fn ms(time: Duration) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Identity {
     /// It takes writes.
-    pub(super) primary: bool,
+    primary: bool,
+    /// It is a part of a Redis Cluster.
+    cluster: bool,
     run: String,
     replication: String,
     /// Whose data it had before it was promoted.
@@ -224,15 +294,36 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the answer to `INFO`. Servers that hide a line have one identity for ever.
     pub(super) fn from_info(text: &str) -> Self {
-        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().to_owned();
-        Self { primary: line("role") != "slave", run: line("run_id"), replication: line("master_replid"), former: line("master_replid2") }
+        let line = |name: &str| field(text, name).unwrap_or_default().to_owned();
+        let cluster = [line("redis_mode"), line("server_mode")].iter().any(|mode| mode == "cluster");
+        Self {
+            primary: line("role") != "slave",
+            cluster,
+            run: line("run_id"),
+            replication: line("master_replid"),
+            former: line("master_replid2"),
+        }
+    }
+
+    /// The same, if it can be worked with.
+    pub(super) fn usable(self) -> Result<Self, LinkError> {
+        match self {
+            Self { cluster: true, .. } => Err(LinkError::Cluster),
+            Self { primary: false, .. } => Err(LinkError::Replica),
+            usable => Ok(usable),
+        }
     }
 
     /// The identity from now on, if what `INFO replication` says later differs. The process is the same, as long as the connection is.
     pub(super) fn replaced_by(&self, seen: Self) -> Option<Self> {
-        let seen = Self { run: self.run.clone(), ..seen };
+        let seen = Self { run: self.run.clone(), cluster: self.cluster, ..seen };
         (seen != *self).then_some(seen)
     }
+}
+
+/// A line of what `INFO` tells.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 #[cfg(test)]
@@ -269,7 +360,8 @@ mod tests {
             (identity.primary, identity.run.as_str(), identity.replication.as_str(), identity.former.as_str()),
             (true, "r1", "a", "b")
         );
-        assert!(!Identity::from_info("role:slave").primary);
-        assert!(Identity::from_info("").primary);
+        assert!(matches!(Identity::from_info("role:slave").usable(), Err(LinkError::Replica)));
+        assert!(matches!(Identity::from_info("redis_mode:cluster").usable(), Err(LinkError::Cluster)));
+        assert!(Identity::from_info("").usable().is_ok());
     }
 }

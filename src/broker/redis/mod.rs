@@ -8,13 +8,19 @@
 //! missing.
 
 mod command;
+mod directive;
+mod examine;
 mod follower;
+mod lease;
 mod message;
 mod pipeline;
 mod resp;
+mod sentinel;
+mod spread;
 mod status;
 mod table;
 mod url;
+mod users;
 mod wire;
 
 use std::{
@@ -28,27 +34,38 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use examine::{Facts, Persistence, Told, examine, examine_sentinels};
+pub use lease::Lease;
+pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
 use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
-    pipeline::{Driver, Pipeline},
+    lease::Keeper,
+    pipeline::{Driver, Numbers, Pipeline},
     resp::Reply,
+    sentinel::Locator,
     status::Status,
+    users::{Courier, Ends, Waiting},
 };
-use super::{Answer, Broker, Deliver, Error, History, Publication, Receipt, memory::Clock};
+use super::{
+    Answer, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
+    memory::Clock,
+};
 use crate::{
-    metrics::Metrics,
-    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
+    metrics::{Metrics, RedisMetrics},
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, UserId},
 };
 
 /// How a node uses Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is and how to get in.
+    /// Where it is and how to get in. With sentinels the host is the name by which they know it.
     pub url: Url,
+    /// Who is asked where the primary is, and how to get in there; empty: nobody.
+    pub sentinels: Vec<Url>,
     /// Certificates to trust, in PEM; `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// What every key and channel begins with, so that several installations can share a server.
@@ -67,6 +84,8 @@ pub struct Config {
     pub linger: Duration,
     /// How long a publish waits for a link that is down before it fails.
     pub publish_wait: Duration,
+    /// A node that has been silent for so long is taken to be gone.
+    pub lease: Duration,
 }
 
 /// What a start without Redis means.
@@ -84,6 +103,7 @@ impl Config {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            sentinels: Vec::new(),
             ca: None,
             prefix: "fanfare".to_owned(),
             required: Required::Wait,
@@ -93,6 +113,18 @@ impl Config {
             check_interval: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
+            lease: Duration::from_secs(10),
+        }
+    }
+
+    /// What people know it by: its address, or its name with sentinels, and the database.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Url { host, port, database, .. } = &self.url;
+        match (self.sentinels.is_empty(), host.contains(':')) {
+            (false, _) => format!("{host}/{database}"),
+            (true, false) => format!("{host}:{port}/{database}"),
+            (true, true) => format!("[{host}]:{port}/{database}"),
         }
     }
 }
@@ -111,7 +143,10 @@ pub struct Redis {
     ids: Arc<IdGenerator>,
     clock: Clock,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
+    lease: Lease,
+    describe: Describe,
+    waiting: Arc<Waiting>,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -131,23 +166,68 @@ impl Drop for Running {
     }
 }
 
+/// What is one and the same in a node, however many servers it uses.
+#[derive(Clone)]
+struct Common {
+    host: Host,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Common {
+    fn new(host: Host, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { host, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+    }
+}
+
 impl Redis {
     /// Starts the broker's thread. The links are made there; until they are, everything is answered with [`Error::Away`].
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(config: Config, deliver: Arc<dyn Deliver>, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+    pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
+        Self::start_in(Common::new(host, clock, metrics), config, Numbers::Leased)
+    }
+
+    fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+        let Common { host, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
+        let metrics = all_metrics.redis(&config.name());
+        let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
-        let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
-        let ids = Arc::new(IdGenerator::new(0));
-        let node = format!("{:016x}", random());
-        let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
-        let (follower, attaching, detached) =
-            Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let status = Arc::new(Status::new(config.name(), metrics.clone()));
+        let node = (host.describe)().id;
+        let ends = Ends::new(&host, &node, all_metrics, metrics.clone());
+        let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
+        let Host { deliver, describe, .. } = host;
+        let (driver, pipeline) = Driver::new(
+            config.clone(),
+            locator.clone(),
+            commands.clone(),
+            status.clone(),
+            metrics.clone(),
+            ids.clone(),
+            node.clone(),
+            numbers,
+        );
+        let (follower, attaching, detached) = Follower::new(
+            config.clone(),
+            locator.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            sorter,
+            waiting.clone(),
+            status.clone(),
+            metrics.clone(),
+            &node,
+        );
+        let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, stopping)?;
-        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics };
+        let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
+        let thread = spawn(driver, follower, keeper, courier, locator, stopping)?;
+        let redis =
+            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, waiting };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -157,7 +237,13 @@ impl Redis {
     /// Says why it can't be used.
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(pipeline::check(config))
+        runtime.block_on(Locator::new(Arc::new(config.clone())).connect()).map(drop)
+    }
+
+    /// What says that this node lives.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     async fn publish_now(&self, publication: Publication) -> Result<Receipt, Error> {
@@ -173,7 +259,7 @@ impl Redis {
         };
         let began = now();
         let reply = self.pipeline.call(command).await?;
-        self.metrics.redis_publish.observe((now() - began).as_secs_f64());
+        self.metrics.publish.observe((now() - began).as_secs_f64());
         let subscribers = self.deliver.members(&group);
         if plain {
             return Ok(Receipt { id, position: Position::NONE, subscribers, duplicate: false });
@@ -204,7 +290,8 @@ impl Broker for Redis {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.status.ready()
+        // Without its address: anybody may ask.
+        self.status.trouble().map_or(Ok(()), |why| Err(format!("Redis: {why}")))
     }
 
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
@@ -224,6 +311,26 @@ impl Broker for Redis {
     }
 }
 
+impl Users for Redis {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        Box::pin(self.direct_now(user, demand))
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        Box::pin(self.standing_now(user))
+    }
+}
+
+impl Cluster for Redis {
+    fn node(&self) -> Node {
+        lease::described(&self.describe, &self.status)
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<Node>> {
+        Box::pin(lease::nodes(&self.commands, &self.pipeline))
+    }
+}
+
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis").field("config", &self.config).finish_non_exhaustive()
@@ -239,14 +346,23 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    driver: Driver,
+    follower: Follower,
+    keeper: Keeper,
+    courier: Courier,
+    locator: Arc<Locator>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = locator.watch() => error!("the watch over sentinels has ended"),
+                () = courier.run() => error!("directives have ended"),
+                () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });
         runtime.shutdown_background();
