@@ -58,7 +58,7 @@ const GROWTH: &[Scenario] = &[
 /// Connections that come and stay, at ours and at [`wtransport`]: what a connect costs, with nothing else.
 const CONNECTING: Scenario = Scenario {
     name: "connecting: 500 WebTransport",
-    load: &["--wt", "500", "--publish-by", "none", "--duration", "0.5"],
+    load: &["--wt", "500", "--publish-by", "none"],
     sockets: SOCKETS,
 };
 
