@@ -349,7 +349,7 @@ export class Client implements GroupHost {
         return this.#requests.refuse(number(frame[1]), error);
       }
       case wireFormat.UNSUBSCRIBED:
-        if (frame[1] === 0) this.#subscriptions.get(String(frame[2]))?.denied(new FanfareError(number(frame[3]), 'the server ended the subscription'));
+        if (frame[1] === 0) this.#ended(String(frame[2]), number(frame[3]));
         return this.#requests.answer(number(frame[1]), frame);
       default: return this.#requests.answer(number(frame[1]), frame);
     }
@@ -399,6 +399,13 @@ export class Client implements GroupHost {
     const gap = { group: group.name, from, to, count: typeof frame[5] === 'number' ? frame[5] : null, reason: GAP_REASONS[number(frame[6])] ?? 'unknown' };
     subscription.emitter.emit('gap', gap);
     this.#emitter.emit('gap', gap);
+  }
+
+  /** The server has ended a subscription. One that nobody here holds was the server's own: it is not asked for again. */
+  #ended(group: string, code: number): void {
+    const subscription = this.#subscriptions.get(group);
+    if (subscription?.holders === 0) this.#subscriptions.delete(group);
+    subscription?.denied(new FanfareError(code, 'the server ended the subscription'));
   }
 
   /** The connection is gone, or about to go. */
