@@ -7,6 +7,7 @@
 //! Its invariant is that of [`Broker`]: what a node delivers of a group is one order without holes, and a gap stands where something is
 //! missing.
 
+mod backoff;
 mod command;
 mod directive;
 mod examine;
@@ -41,6 +42,7 @@ pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
 use self::{
+    backoff::Backoff,
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
     lease::Keeper,
@@ -367,34 +369,6 @@ fn spawn(
         });
         runtime.shutdown_background();
     })
-}
-
-/// Pauses between attempts to make a link anew: longer and longer, never quite the same on two nodes.
-#[derive(Default)]
-struct Backoff {
-    failures: u32,
-}
-
-/// The first pause and the longest one.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// A link that lived for so long was a good one.
-const GOOD: Duration = Duration::from_secs(5);
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(10))).min(LONGEST_PAUSE);
-        self.failures += 1;
-        let part = f64::from(u32::try_from(random() % 1000).unwrap_or_default()) / 1000.0;
-        pause.mul_f64(0.5 + part / 2.0)
-    }
-
-    fn worked_for(&mut self, time: Duration) {
-        if time >= GOOD {
-            self.failures = 0;
-        }
-    }
 }
 
 /// The one place of this room that reads the clock.

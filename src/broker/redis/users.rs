@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::{
-    FIRST_PAUSE, RETRY_AFTER, Redis, command::Commands, directive, follower::Attach, now, pipeline::Pipeline, random_epoch, resp::Reply,
+    RETRY_AFTER, Redis, backoff::FIRST_PAUSE, command::Commands, directive, follower::Attach, now, pipeline::Pipeline, random_epoch,
+    resp::Reply,
 };
 use crate::{
     broker::{Deliver, Demand, Error, Host, Item, Overflow, Reached, Sessions, Standing, users::TOO_MANY},
