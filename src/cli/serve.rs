@@ -132,6 +132,7 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         outbox: config.outbox,
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
+        presence_grace: config.presence_grace,
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
         broker: match &config.redis {
             Some(redis) => BrokerConfig::Redis(Box::new(redis.clone())),

@@ -13,9 +13,10 @@ use super::{Context, Farewell, now};
 use crate::{
     broker::{self, Publication},
     hub::{Link, Member, Missed, Slow, Terms, Wire},
-    policy::SlowConsumer,
-    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, Recovery, ServerFrame},
-    session::{Failure, Input, Join, Joined, Lane, Output, Publish, Session},
+    policy::{self, SlowConsumer},
+    presence::Stay,
+    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
+    session::{Ask, Failure, Input, Join, Joined, Lane, Output, Publish, Session},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -68,7 +69,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
     let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
-    let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
+    let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let code = loop {
         let closed = connection.pump(&*peer).await;
@@ -78,7 +79,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
         match closed {
             Some(code) => break code,
             None if then == Then::Leave => {
-                connection.member.leave_all();
+                connection.leave_all();
                 break Code::GoingAway;
             }
             None => then = connection.next(&mut *peer).await,
@@ -139,6 +140,8 @@ struct Connection<'a> {
     context: &'a Rc<Context>,
     session: Box<Session>,
     member: Member,
+    /// One for each group whose policy has presence.
+    stays: Vec<Stay>,
     dialect: Dialect,
     farewell: Option<Farewell>,
 }
@@ -226,11 +229,12 @@ impl Connection<'_> {
                 }
                 Output::Chosen(word) => self.context.metrics.transport_choice(&word),
                 Output::Join(join) => Box::pin(self.join(peer, join)).await,
-                Output::Leave(group) => self.member.leave(&group),
+                Output::Leave(group) => self.leave(&group),
+                Output::Ask(ask) => Box::pin(self.ask(ask)).await,
                 Output::Publish(publish) => Box::pin(self.publish(publish)).await,
                 Output::Close { code, delay } => {
                     // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
-                    self.member.leave_all();
+                    self.leave_all();
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));
                     return Some(code);
@@ -260,8 +264,30 @@ impl Connection<'_> {
         self.member.link()
     }
 
+    fn leave(&mut self, group: &GroupName) {
+        self.member.leave(group);
+        if let Some(at) = self.stays.iter().position(|stay| stay.group() == group) {
+            self.stays.swap_remove(at).leave();
+        }
+    }
+
+    /// The connection ends, and may come back as another one.
+    fn leave_all(&mut self) {
+        self.member.leave_all();
+        self.stays = Vec::new();
+    }
+
+    /// The connection is a member now; others may be told.
+    fn stay(&mut self, group: &GroupName, presence: policy::Presence) {
+        if presence != policy::Presence::Off && !self.stays.iter().any(|stay| stay.group() == group) {
+            let live = presence == policy::Presence::Live;
+            self.stays.push(self.context.presence.enter(group, self.session.user(), live));
+        }
+    }
+
     async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
         let policy = self.context.policies.of(&join.group);
+        let (group, presence) = (join.group.clone(), policy.presence);
         let slow = match policy.slow {
             SlowConsumer::Disconnect => Slow::Disconnect,
             SlowConsumer::DropOldest => Slow::DropOldest,
@@ -290,6 +316,12 @@ impl Connection<'_> {
             self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
         }
         self.member.join(prepared);
+        self.stay(&group, presence);
+    }
+
+    async fn ask(&mut self, ask: Ask) {
+        let roster = self.context.broker.roster(&ask.group, ask.after.as_ref(), ask.limit).await.map_err(failure);
+        self.session.handle(Input::Asked(ask, roster), now());
     }
 
     async fn publish(&mut self, publish: Publish) {

@@ -21,6 +21,7 @@ use crate::{
     hub::Hub,
     metrics::Metrics,
     policy::Policies,
+    presence::Presence,
     protocol::Code,
     session::{self, Identity},
 };
@@ -64,6 +65,8 @@ pub struct Context {
     pub broker: Arc<dyn Broker>,
     /// What is allowed.
     pub policies: Arc<Policies>,
+    /// Who is where.
+    pub presence: Arc<Presence>,
     /// Who is who.
     pub authenticate: Authenticate,
     /// Which pages may connect.

@@ -14,6 +14,9 @@ mod leases;
 mod lives;
 mod model;
 mod nodes;
+#[path = "../it/people.rs"]
+mod people;
+mod presence;
 mod redis;
 mod relay;
 mod sharing;

@@ -20,8 +20,10 @@ use tracing::warn;
 use super::{
     Backoff, Config,
     command::{Command, Commands, Range},
-    message, now,
+    message::{self, Message},
+    now,
     pipeline::Pipeline,
+    presence::Register,
     random_epoch,
     resp::{Reply, put_command},
     status::Status,
@@ -31,7 +33,7 @@ use super::{
 use crate::{
     broker::{Deliver, Error},
     metrics::{Metrics, RedisLink},
-    protocol::{Event, GroupName, Position, Retention},
+    protocol::{Event, GroupName, Position, PresenceChange, Retention},
 };
 
 /// Workers that wait to attach; a worker asks once for each group that is new to it.
@@ -138,6 +140,7 @@ struct Hub {
     deliver: Arc<dyn Deliver>,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
+    register: Register,
     table: Table,
     probe_channel: Vec<u8>,
     probes: u64,
@@ -158,6 +161,7 @@ impl Follower {
         deliver: Arc<dyn Deliver>,
         status: Arc<Status>,
         metrics: Arc<Metrics>,
+        register: Register,
         node: &str,
     ) -> (Self, mpsc::Sender<Attach>, Arc<Detached>) {
         let (sender, attaching) = mpsc::channel(ATTACHING);
@@ -171,6 +175,7 @@ impl Follower {
             deliver,
             status,
             metrics,
+            register,
             table,
             probe_channel,
             probes: 0,
@@ -364,7 +369,10 @@ impl Hub {
             }
             b"subscribe" => {
                 if let Some(group) = self.commands.group(&channel) {
-                    self.table.subscribed(group);
+                    let was_away = self.table.subscribed(group);
+                    if was_away && self.register.is_live(group) {
+                        self.table.presence(group, PresenceChange::lost());
+                    }
                 }
             }
             _ => {}
@@ -378,7 +386,8 @@ impl Hub {
         }
         let Some(group) = self.commands.group(channel) else { return };
         match message::decode(payload) {
-            Some((epoch, event)) => self.table.message(group, epoch, event),
+            Some(Message::Event(epoch, event)) => self.table.message(group, epoch, event),
+            Some(Message::Presence(change)) => self.table.presence(group, change),
             None => {
                 self.metrics.redis_foreign.inc();
                 warn!("a message on a channel of ours is no event: does something else use this prefix?");
@@ -460,6 +469,6 @@ impl Hub {
 pub(super) fn page(reply: Reply) -> Option<Page> {
     let mut items = reply.array()?.into_iter();
     let (epoch, offset, start) = (items.next()?.unsigned()?, items.next()?.unsigned()?, items.next()?.unsigned()?);
-    let events: Vec<(u32, Event)> = items.next()?.array()?.into_iter().filter_map(|item| message::decode(item.bytes()?)).collect();
+    let events: Vec<(u32, Event)> = items.next()?.array()?.into_iter().filter_map(|item| message::decode_event(item.bytes()?)).collect();
     Some(Page { top: Position { epoch: u32::try_from(epoch).ok()?, offset }, start, events })
 }

@@ -12,7 +12,9 @@ mod follower;
 mod lease;
 mod message;
 mod pipeline;
+mod presence;
 mod resp;
+mod roll;
 mod status;
 mod table;
 mod url;
@@ -38,13 +40,14 @@ use self::{
     follower::{Attach, Detached, Follower},
     lease::Keeper,
     pipeline::{Driver, Pipeline},
+    presence::{Register, Registrar},
     resp::Reply,
     status::Status,
 };
-use super::{Answer, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
+use super::{Answer, Attendance, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
 use crate::{
     metrics::Metrics,
-    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention},
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, Roster, UserId},
 };
 
 /// How a node uses Redis.
@@ -120,6 +123,7 @@ pub struct Redis {
     metrics: Arc<Metrics>,
     lease: Lease,
     describe: Describe,
+    register: Register,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -152,12 +156,31 @@ impl Redis {
         let ids = Arc::new(IdGenerator::new(0));
         let node = describe().id;
         let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
-        let (follower, attaching, detached) =
-            Follower::new(config.clone(), commands.clone(), pipeline.clone(), deliver.clone(), status.clone(), metrics.clone(), &node);
+        let register = Register::new(&node);
+        let (follower, attaching, detached) = Follower::new(
+            config.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            deliver.clone(),
+            status.clone(),
+            metrics.clone(),
+            register.clone(),
+            &node,
+        );
         let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
+        let registrar = Registrar::new(
+            config.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            status.clone(),
+            lease.clone(),
+            register.clone(),
+            metrics.clone(),
+        );
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, keeper, stopping)?;
-        let redis = Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe };
+        let thread = spawn(driver, follower, registrar, keeper, stopping)?;
+        let redis =
+            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, register };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -238,6 +261,14 @@ impl Broker for Redis {
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
         Box::pin(self.history_now(group, after, up_to, limit))
     }
+
+    fn attend(&self, attendances: Vec<Attendance>) {
+        self.register.attend(attendances);
+    }
+
+    fn roster<'a>(&'a self, group: &'a GroupName, after: Option<&'a UserId>, limit: usize) -> Answer<'a, Roster> {
+        Box::pin(presence::roster(&self.commands, &self.pipeline, group, after, limit))
+    }
 }
 
 impl Cluster for Redis {
@@ -265,13 +296,20 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
     Some(Receipt { id: EventId::from_number(id), position, subscribers, duplicate })
 }
 
-fn spawn(driver: Driver, follower: Follower, keeper: Keeper, mut stop: watch::Receiver<bool>) -> io::Result<JoinHandle<()>> {
+fn spawn(
+    driver: Driver,
+    follower: Follower,
+    registrar: Registrar,
+    keeper: Keeper,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("broker".into()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
+                () = registrar.run() => error!("telling who is here has ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });

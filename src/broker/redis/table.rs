@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::RETRY_AFTER;
 use crate::{
     broker::{Error, Item},
-    protocol::{Event, Gap, GapReason, GroupName, Position, Retention},
+    protocol::{Event, Gap, GapReason, GroupName, Position, PresenceChange, Retention},
 };
 
 /// What a request to attach is answered with.
@@ -104,6 +104,8 @@ struct Followed {
     /// Reads for place or repair so far; one that is under way is the last of them.
     reads: u64,
     reading: bool,
+    /// What has changed of who is there while a read was under way and nothing was held back.
+    after_read: Vec<Arc<PresenceChange>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,8 @@ struct Held {
     event: Arc<Event>,
     /// How many reads had been begun when it came.
     reads: u64,
+    /// What has changed of who is there between this event and the next.
+    then: Vec<Arc<PresenceChange>>,
 }
 
 impl Table {
@@ -187,11 +191,12 @@ impl Table {
         }
     }
 
-    /// Redis has confirmed a subscription.
-    pub(super) fn subscribed(&mut self, group: &str) {
-        let Some(followed) = self.groups.get_mut(group) else { return };
+    /// Redis has confirmed a subscription. Says whether it had been interrupted.
+    pub(super) fn subscribed(&mut self, group: &str) -> bool {
+        let Some(followed) = self.groups.get_mut(group) else { return false };
         let name = followed.name.clone();
-        match followed.state {
+        let before = followed.state;
+        match before {
             State::Subscribing => self.place(&name),
             State::Interrupted => {
                 followed.state = State::Following;
@@ -205,6 +210,7 @@ impl Table {
             }
             State::Placing | State::Unplaced | State::Following => {}
         }
+        before == State::Interrupted
     }
 
     /// Finds out where the group begins.
@@ -236,18 +242,36 @@ impl Table {
         }
     }
 
+    /// It has changed who is there. That has its place after the event that came before it, and is not waited for: what overflows is missed, and
+    /// whoever keeps count sees that.
+    pub(super) fn presence(&mut self, group: &str, change: PresenceChange) {
+        let Some(followed) = self.groups.get_mut(group).filter(|followed| followed.is_placed() && followed.attached > 0) else { return };
+        let change = Arc::new(change);
+        let waiting = match followed.held.back_mut() {
+            Some(held) => &mut held.then,
+            None if followed.reading => &mut followed.after_read,
+            None => return self.deliveries.push_back((followed.name.clone(), Item::Presence(change))),
+        };
+        if waiting.len() < HELD {
+            waiting.push(change);
+        }
+    }
+
     /// Delivers what is held and continues the position. If there is a hole, it is read.
     fn go_on(&mut self, group: &str) {
         let Some(followed) = self.groups.get_mut(group) else { return };
+        let changes = std::mem::take(&mut followed.after_read);
+        followed.tell(changes, &mut self.deliveries);
         while let Some(held) = followed.held.front() {
             let Position { epoch, offset } = followed.position;
             if held.epoch != epoch || held.event.offset > offset + 1 {
                 return self.repair(group);
             }
-            if let Some(Held { event, .. }) = followed.held.pop_front()
-                && event.offset > offset
-            {
-                followed.deliver(event, &mut self.deliveries);
+            if let Some(Held { event, then, .. }) = followed.held.pop_front() {
+                if event.offset > offset {
+                    followed.deliver(event, &mut self.deliveries);
+                }
+                followed.tell(then, &mut self.deliveries);
             }
         }
     }
@@ -409,6 +433,7 @@ impl Followed {
             held: VecDeque::new(),
             reads: 0,
             reading: false,
+            after_read: Vec::new(),
         }
     }
 
@@ -438,7 +463,7 @@ impl Followed {
         if self.held.len() == HELD {
             self.held.pop_front();
         }
-        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads });
+        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads, then: Vec::new() });
     }
 
     /// What came before the latest read began, and is of another epoch than it found, is from before that epoch.
@@ -450,6 +475,10 @@ impl Followed {
     fn deliver(&mut self, event: Arc<Event>, deliveries: &mut VecDeque<(GroupName, Item)>) {
         self.position.offset = event.offset;
         deliveries.push_back((self.name.clone(), Item::Event(self.position.epoch, event)));
+    }
+
+    fn tell(&self, changes: Vec<Arc<PresenceChange>>, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        deliveries.extend(changes.into_iter().map(|change| (self.name.clone(), Item::Presence(change))));
     }
 
     /// Tells that the events up to offset `to` will not come.
