@@ -56,6 +56,7 @@ pub(super) fn described_routes() -> (Router<Arc<Api>>, Description) {
         .routes(routes!(groups::list))
         .routes(routes!(groups::show))
         .routes(routes!(groups::history))
+        .routes(routes!(groups::presence))
         .routes(routes!(operations::health))
         .routes(routes!(operations::metrics))
         .merge(open_routes())
@@ -114,6 +115,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 17);
+        assert_eq!(operations, 18);
     }
 }

@@ -20,11 +20,11 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     broker::{
-        Deliver, Item, Overflow,
+        Attendance, Deliver, Item, Overflow,
         memory::{Config, Memory},
     },
-    policy::{Pattern, Policy, SlowConsumer, Who},
-    protocol::{self, Event, GroupName, Retention},
+    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
+    protocol::{self, Event, GroupName, Retention, UserId},
 };
 
 mod batch;
@@ -46,7 +46,7 @@ impl Deliver for Members {
     fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
         let room = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1));
         room.map_err(|_| Overflow)?;
-        let Item::Event(_, event) = item else { panic!("memory loses nothing") };
+        let Item::Event(_, event) = item else { panic!("memory loses nothing, and nobody is told who is there") };
         self.delivered.lock().unwrap().push((group.clone(), event));
         Ok(2)
     }
@@ -97,6 +97,7 @@ fn world() -> World {
         publish: Who::Nobody,
         history,
         slow: SlowConsumer::Disconnect,
+        presence: if pattern == "kept_*" { Presence::List } else { Presence::Off },
     };
     let (ready, hashes) = (Arc::new(AtomicBool::new(true)), Arc::new(RwLock::new(vec!["ab12".to_owned()])));
     let is_ready = ready.clone();
