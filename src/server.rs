@@ -89,8 +89,8 @@ pub struct Config {
 pub enum BrokerConfig {
     /// This node is alone.
     Memory(memory::Config),
-    /// Nodes with the same Redis and prefix are one server.
-    Redis(Box<redis::Config>),
+    /// Nodes with the same Redis and prefix are one server. Several of them have the groups between them.
+    Redis(Vec<redis::Config>),
 }
 
 /// What exists once the sockets are bound: what the HTTP routers and the check of origins are made from.
@@ -143,10 +143,10 @@ pub enum StartError {
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
     /// Redis is required, and can't be used.
-    #[error("redis.url = {url} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
+    #[error("Redis at {name} can't be used: {source}; with redis.required = \"wait\" the server starts all the same, and waits")]
     Redis {
-        /// Where it should be.
-        url: Box<redis::Url>,
+        /// Which one.
+        name: String,
         /// What is wrong.
         source: redis::LinkError,
     },
@@ -178,7 +178,7 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
     /// Ends with the server, after everybody who uses it.
-    _redis: Option<redis::Running>,
+    _redis: Vec<redis::Running>,
 }
 
 /// How often the memory broker forgets what is past its time.
@@ -295,7 +295,7 @@ impl Drop for Server {
 struct Brokers {
     broker: Arc<dyn Broker>,
     memory: Option<Arc<memory::Memory>>,
-    redis: Option<redis::Running>,
+    redis: Vec<redis::Running>,
 }
 
 impl Brokers {
@@ -303,15 +303,15 @@ impl Brokers {
         match config {
             BrokerConfig::Memory(config) => {
                 let memory = Arc::new(memory::Memory::new(config, host.deliver, Arc::new(wall_clock_ms)));
-                Ok(Self { broker: memory.clone(), memory: Some(memory), redis: None })
+                Ok(Self { broker: memory.clone(), memory: Some(memory), redis: Vec::new() })
             }
-            BrokerConfig::Redis(config) => {
-                if config.required == redis::Required::Fail {
-                    redis::Redis::check(&config).map_err(|source| StartError::Redis { url: Box::new(config.url.clone()), source })?;
+            BrokerConfig::Redis(configs) => {
+                for config in configs.iter().filter(|config| config.required == redis::Required::Fail) {
+                    redis::Redis::check(config).map_err(|source| StartError::Redis { name: config.name(), source })?;
                 }
-                let started = redis::Redis::start(*config, host, Arc::new(wall_clock_ms), metrics);
-                let (broker, running) = started.map_err(StartError::Thread)?;
-                Ok(Self { broker, memory: None, redis: Some(running) })
+                let started = redis::Spread::start(configs, host, Arc::new(wall_clock_ms), metrics);
+                let (broker, redis) = started.map_err(StartError::Thread)?;
+                Ok(Self { broker, memory: None, redis })
             }
         }
     }

@@ -5,16 +5,21 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
 #[path = "../rig/mod.rs"]
+#[allow(dead_code, reason = "shared with other benches")]
 mod rig;
+mod wtransport;
 
 use clap::Parser as _;
-use rig::{COLUMNS, FANFARE, Options, Scenario, measure, table};
+use rig::{FANFARE, Options, Scenario, Server, measure, table, table::COLUMNS};
 
 /// Measures the server against the floor and prints a table.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    /// Port on which this process is to be the plain server, when the bench starts itself
+    #[arg(long, hide = true)]
+    wtransport: Option<u16>,
 }
 
 /// 100 messages a second: nothing can be coalesced. A window: as much as the server can do with so many messages under way.
@@ -39,16 +44,42 @@ const GROWTH: &[Scenario] = &[
     Scenario { name: "growth: 1,000 connections in 100 groups", load: &["--ws", "1000", "--groups", "100", "--rate", "10000"] },
 ];
 
+/// Connections that come and stay, at ours and at [`wtransport`]: what a connect costs, with nothing else.
+const CONNECTING: Scenario =
+    Scenario { name: "connecting: 500 WebTransport", load: &["--wt", "500", "--publish-by", "none", "--duration", "0.5"] };
+
+/// wtransport as its own example uses it.
+const PLAIN: Server = Server { name: "plain wtransport", command: &["{bench}", "--wtransport", "{port}"], environment: &[], ..FANFARE };
+
+/// The same with one worker and with two, where both have both cores and share one of them with the load generator.
+const WORKERS: Scenario = Scenario { name: "workers: WebSocket, 1,000, quiet", load: &["--ws", "1000", "--rate", "100"] };
+
+const ONE_WORKER: Server = Server { name: "fanfare, one worker", cores: Some("0-1"), ..FANFARE };
+
+const TWO_WORKERS: Server = Server {
+    name: "fanfare, two workers",
+    #[rustfmt::skip]
+    command: &[
+        env!("CARGO_BIN_EXE_fanfare"), "dev", "--workers", "2",
+        "--http", "127.0.0.1:{port}", "--secure", "127.0.0.1:{port2}", "--quic", "127.0.0.1:{port2}",
+    ],
+    ..ONE_WORKER
+};
+
 fn main() -> anyhow::Result<()> {
-    let Arguments { options } = Arguments::parse();
+    let Arguments { options, wtransport } = Arguments::parse();
+    if let Some(port) = wtransport {
+        return wtransport::serve(port);
+    }
     if rig::is_floor(&options)? {
         return Ok(());
     }
-    let cases: Vec<_> = SCENARIOS.iter().chain(GROWTH).map(|scenario| (*scenario, FANFARE)).collect();
-    let samples = measure(&options, &cases)?;
+    let ours = SCENARIOS.iter().chain(GROWTH).map(|scenario| (*scenario, FANFARE));
+    let beside = [(CONNECTING, FANFARE), (CONNECTING, PLAIN), (WORKERS, ONE_WORKER), (WORKERS, TWO_WORKERS)];
+    let samples = measure(&options, &ours.chain(beside).collect::<Vec<_>>())?;
     if !options.json {
         let rows: Vec<_> = samples.iter().collect();
-        println!("{}\n{}", table::table("scenario", |sample| &sample.scenario, COLUMNS, &rows), table::floor_line(&samples));
+        println!("{}\n{}", table::table("scenario", |sample| &sample.title, COLUMNS, &rows), table::floor_line(&samples));
     }
     Ok(())
 }

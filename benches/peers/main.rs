@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
 #[path = "../rig/mod.rs"]
+#[allow(dead_code, reason = "shared with other benches")]
 mod rig;
 
 mod plot;
@@ -15,8 +16,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use rig::{
-    COLUMNS, Options, Sample, Scenario, Server, measure,
-    table::{self, Column},
+    Options, Sample, Scenario, Server, measure,
+    table::{self, COLUMNS, Column},
 };
 
 /// Measures the servers and prints tables.

@@ -107,7 +107,18 @@ const CHANNELS: &[&str] = &[
 ];
 
 /// What a server is unless it says otherwise.
-const OTHER: Server = Server { name: "", needs: "", command: &[], environment: &[], config: None, rate: "100", redis: false, load: &[] };
+const OTHER: Server = Server {
+    name: "",
+    needs: "",
+    command: &[],
+    environment: &[],
+    config: None,
+    rate: "100",
+    redis: false,
+    beside: &[],
+    cores: None,
+    load: &[],
+};
 
 /// Ours is the first and in the middle, so that a machine that gets slower or faster shows.
 pub(crate) const ALL: &[Server] =

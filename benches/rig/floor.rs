@@ -51,7 +51,7 @@ fn start(core: usize, role: Role) -> anyhow::Result<Child> {
         Role::Reader => "reader",
     };
     let own = std::env::current_exe()?;
-    let mut command = pinned(core, &own.to_string_lossy());
+    let mut command = pinned(&core.to_string(), &own.to_string_lossy());
     command.args(["--role", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().context("taskset (of util-linux) has to be there")
 }

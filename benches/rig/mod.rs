@@ -5,37 +5,36 @@
 
 mod floor;
 mod others;
-mod server;
+pub(crate) mod server;
 pub(crate) mod table;
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use fanfare::load::Report;
 
 pub(crate) use server::{FANFARE, Server};
-pub(crate) use table::COLUMNS;
 
-use server::Running;
+use server::{Cpu, Running};
 
 /// What the benches can be told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Repetitions of everything; the table shows medians
     #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    pub rounds: usize,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 4.0)]
-    seconds: f64,
+    pub seconds: f64,
     /// Core of the server
     #[arg(long, default_value_t = 0)]
-    server_core: usize,
+    pub server_core: usize,
     /// Core of the load generator
     #[arg(long, default_value_t = 1)]
-    load_core: usize,
+    pub load_core: usize,
     /// Only scenarios whose name contains this
     #[arg(long, default_value = "")]
-    only: String,
+    pub only: String,
     /// Every figure of every round, as JSON lines, instead of the table
     #[arg(long)]
     pub json: bool,
@@ -60,6 +59,9 @@ pub(crate) struct Scenario {
 pub(crate) struct Sample {
     pub scenario: String,
     pub server: String,
+    /// The scenario, and the server unless it is ours as it always is.
+    #[serde(default)]
+    pub title: String,
     /// The floor before and after, in µs a send.
     floor_us: [f64; 2],
     /// CPU time of the Redis beside the server, connecting included, in µs a delivery.
@@ -84,11 +86,12 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
         let mut before = floor::measure(options).context("the floor")?;
         for (scenario, server) in &cases {
             eprintln!("round {round} of {}: {}, {}", options.rounds, scenario.name, server.name);
-            let Loaded { report, redis_us, others } =
-                load(options, scenario, server).with_context(|| format!("{}, {}", scenario.name, server.name))?;
+            let loaded = load(options, scenario.load, server).with_context(|| format!("{}, {}", scenario.name, server.name))?;
+            let (redis_us, Loaded { report, others, .. }) = (loaded.redis_us(), loaded);
             let after = floor::measure(options).context("the floor")?;
             let [scenario, server] = [scenario.name, server.name].map(str::to_owned);
-            let sample = Sample { scenario, server, floor_us: [before, after], redis_us, others, report };
+            let title = if server == FANFARE.name { scenario.clone() } else { format!("{scenario}, {server}") };
+            let sample = Sample { scenario, server, title, floor_us: [before, after], redis_us, others, report };
             if options.json {
                 println!("{}", serde_json::to_string(&sample)?);
             }
@@ -100,31 +103,45 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
 }
 
 /// What was seen of one run.
-struct Loaded {
-    report: Report,
-    redis_us: Option<f64>,
+pub(crate) struct Loaded {
+    pub report: Report,
+    /// CPU time of everything on the server's side, connecting included.
+    pub used: Cpu,
     others: f64,
 }
 
-fn load(options: &Options, scenario: &Scenario, server: &Server) -> anyhow::Result<Loaded> {
-    let running = Running::start(server, options.server_core)?;
-    let (core, before) = (others::Core::read(options.server_core)?, running.cpu()?);
-    let mut command = pinned(options.load_core, env!("CARGO_BIN_EXE_fanfare"));
-    command.args(["load", "--json", "--duration", &options.seconds.to_string(), "--pid", &running.pid()]);
-    command.args(running.filled(scenario.load)).args(running.filled(server.load)).env("HOME", running.home());
-    let output = command.output().context("taskset (of util-linux) has to be there")?;
-    let used = running.cpu()?.since(before);
-    let others = core.others(used.server + used.redis.unwrap_or_default())?;
-    let report: Report = serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-    ensure!(server.name != FANFARE.name || report.is_clean(), "not every message reached everybody once and in order: {report:?}");
-    let a_delivery = |used: Duration| used.as_secs_f64() * 1e6 / report.deliveries.received.max(1) as f64;
-    Ok(Loaded { redis_us: used.redis.map(a_delivery), others, report })
+impl Loaded {
+    /// Of the Redis beside the server, in µs a delivery.
+    fn redis_us(&self) -> Option<f64> {
+        self.used.redis.map(|used| used.as_secs_f64() * 1e6 / self.report.deliveries.received.max(1) as f64)
+    }
 }
 
-/// A command on one core.
-fn pinned(core: usize, program: &str) -> Command {
+/// Starts the server and loads it with these arguments.
+pub(crate) fn load(options: &Options, load: &[&str], server: &Server) -> anyhow::Result<Loaded> {
+    let running = Running::start(server, options.server_core)?;
+    let (core, before) = (others::Core::read(options.server_core)?, running.cpu()?);
+    let mut command = generator(options, &running);
+    command.args(["--pid", &running.pid()]).args(running.filled(load)).args(running.filled(server.load));
+    let output = command.output().context("taskset (of util-linux) has to be there")?;
+    let used = running.cpu()?.since(before);
+    let others = core.others(used.sum())?;
+    let report: Report = serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    ensure!(server.name != FANFARE.name || report.is_clean(), "not every message reached everybody once and in order: {report:?}");
+    Ok(Loaded { used, others, report })
+}
+
+/// The load generator on its core, with what all its runs have in common.
+pub(crate) fn generator(options: &Options, running: &Running) -> Command {
+    let mut command = pinned(&options.load_core.to_string(), env!("CARGO_BIN_EXE_fanfare"));
+    command.args(["load", "--json", "--duration", &options.seconds.to_string()]).env("HOME", running.home());
+    command
+}
+
+/// A command on these cores.
+fn pinned(cores: &str, program: &str) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string(), program]);
+    command.args(["-c", cores, program]);
     command
 }
 

@@ -18,8 +18,9 @@ const START: Duration = Duration::from_secs(30);
 /// How long a server may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(5);
 
-/// How a server is started and talked to. In all texts these places are filled in: `{port}` and `{port2}`, on which nobody listens; `{home}`, an empty folder;
-/// `{peers}`, where other servers are installed; `{files}`, the folder of their configurations; `{redis}`, the port of Redis; `{rate}`, of this server.
+/// How a server is started and talked to. In all texts these places are filled in: `{port}` to `{port4}`, on which nobody listens; `{home}`, an empty folder;
+/// `{peers}`, where other servers are installed; `{files}`, the folder of their configurations; `{redis}`, the port of Redis; `{rate}`, of this server; `{bench}`,
+/// the bench itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server {
     pub name: &'static str,
@@ -34,6 +35,10 @@ pub(crate) struct Server {
     pub rate: &'static str,
     /// Whether it needs a Redis, which is started on the same core.
     pub redis: bool,
+    /// Another node, that listens on `{port3}`, on the same core; empty: none.
+    pub beside: &'static [&'static str],
+    /// Which cores it may use, such as `0-1`; none: the one that the options say.
+    pub cores: Option<&'static str>,
     /// Arguments of `fanfare load` for this server.
     pub load: &'static [&'static str],
 }
@@ -51,6 +56,8 @@ pub(crate) const FANFARE: Server = Server {
     config: None,
     rate: "100",
     redis: false,
+    beside: &[],
+    cores: None,
     load: &["--url", "http://127.0.0.1:{port}"],
 };
 
@@ -63,28 +70,35 @@ impl Server {
 
 /// CPU time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cpu {
+pub(crate) struct Cpu {
     pub server: Duration,
     pub redis: Option<Duration>,
+    pub beside: Option<Duration>,
 }
 
 impl Cpu {
-    pub(super) fn since(self, before: Self) -> Self {
-        let redis = self.redis.zip(before.redis).map(|(now, before)| now.saturating_sub(before));
-        Self { server: self.server.saturating_sub(before.server), redis }
+    pub(crate) fn since(self, before: Self) -> Self {
+        let since = |now: Option<Duration>, before: Option<Duration>| Some(now?.saturating_sub(before?));
+        let (redis, beside) = (since(self.redis, before.redis), since(self.beside, before.beside));
+        Self { server: self.server.saturating_sub(before.server), redis, beside }
+    }
+
+    /// Of all of them together.
+    pub(crate) fn sum(self) -> Duration {
+        self.server + self.redis.unwrap_or_default() + self.beside.unwrap_or_default()
     }
 }
 
 /// A server that listens; ends when dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     home: tempfile::TempDir,
     places: Vec<(&'static str, String)>,
-    server: Child,
-    redis: Option<Child>,
+    /// The server, its Redis and the node beside it, as far as there are.
+    children: [Option<Child>; 3],
 }
 
 impl Running {
-    pub(super) fn start(server: &Server, core: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(server: &Server, core: usize) -> anyhow::Result<Self> {
         let home = tempfile::tempdir()?;
         let mut places = places(home.path())?;
         places.push(("{rate}", server.rate.to_owned()));
@@ -92,20 +106,29 @@ impl Running {
             let template = std::fs::read_to_string(Path::new(FILES).join(file)).with_context(|| format!("{FILES}/{file}"))?;
             std::fs::write(home.path().join(file), fill(&template, &places))?;
         }
-        let mut redis = if server.redis { Some(spawn(&places, core, REDIS, &[], "{redis}")?) } else { None };
-        let started = spawn(&places, core, server.command, server.environment, "{port}");
-        match started {
-            Ok(server) => Ok(Self { home, places, server, redis }),
-            Err(error) => {
-                redis.as_mut().map(end);
-                Err(error)
+        let cores = server.cores.map_or_else(|| core.to_string(), str::to_owned);
+        // What has been started is ended also if the rest can't be.
+        let mut running = Self { home, places, children: [const { None }; 3] };
+        let redis = if server.redis { REDIS } else { &[] };
+        for (nth, command, port) in [(1, redis, "{redis}"), (0, server.command, "{port}"), (2, server.beside, "{port3}")] {
+            if !command.is_empty() {
+                running.children[nth] = Some(spawn(&running.places, &cores, command, server.environment, port)?);
             }
         }
+        Ok(running)
     }
 
     /// `taskset` becomes the server, so this is the server's own number.
     pub(super) fn pid(&self) -> String {
-        self.server.id().to_string()
+        self.children[0].as_ref().map_or_else(String::new, |server| server.id().to_string())
+    }
+
+    /// Kills the server, as a failure of its machine would.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        let mut server = self.children[0].take().context("the server has been killed already")?;
+        server.kill()?;
+        server.wait()?;
+        Ok(())
     }
 
     pub(super) fn home(&self) -> &Path {
@@ -113,22 +136,24 @@ impl Running {
     }
 
     /// The texts with their places filled in.
-    pub(super) fn filled(&self, texts: &[&str]) -> Vec<String> {
+    pub(crate) fn filled(&self, texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| fill(text, &self.places)).collect()
     }
 
-    /// What it and its Redis have used up to now.
-    pub(super) fn cpu(&self) -> anyhow::Result<Cpu> {
-        let used = |child: &Child| Ok::<_, std::io::Error>(Process(child.id()).usage()?.cpu);
-        Ok(Cpu { server: used(&self.server)?, redis: self.redis.as_ref().map(used).transpose()? })
+    /// What it, its Redis and the node beside it have used up to now; a server that was killed has used nothing.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Cpu> {
+        let used =
+            |child: &Option<Child>| child.as_ref().map(|child| Ok::<_, std::io::Error>(Process(child.id()).usage()?.cpu)).transpose();
+        let [server, redis, beside] = &self.children;
+        Ok(Cpu { server: used(server)?.unwrap_or_default(), redis: used(redis)?, beside: used(beside)? })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        end(&mut self.server);
-        if let Some(redis) = &mut self.redis {
-            end(redis);
+        // Redis last, so that nodes can say goodbye to it.
+        for nth in [0, 2, 1] {
+            self.children[nth].as_mut().map(end);
         }
     }
 }
@@ -157,9 +182,10 @@ const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers");
 
 fn places(home: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
     // Held together, so that they differ.
-    let listeners = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+    let listeners = (0..5).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
     let mut places = vec![("{home}", home.to_string_lossy().into_owned()), ("{peers}", PEERS.into()), ("{files}", FILES.into())];
-    for (name, listener) in ["{port}", "{port2}", "{redis}"].into_iter().zip(listeners) {
+    places.push(("{bench}", std::env::current_exe()?.to_string_lossy().into_owned()));
+    for (name, listener) in ["{port}", "{port2}", "{port3}", "{port4}", "{redis}"].into_iter().zip(listeners) {
         places.push((name, listener.local_addr()?.port().to_string()));
     }
     Ok(places)
@@ -172,14 +198,14 @@ fn fill(text: &str, places: &[(&'static str, String)]) -> String {
 /// Starts a command and waits until it listens on the port.
 fn spawn(
     places: &[(&'static str, String)],
-    core: usize,
+    cores: &str,
     command: &[&str],
     environment: &[(&str, &str)],
     port: &str,
 ) -> anyhow::Result<Child> {
     let [program, arguments @ ..] = command else { bail!("a server needs a program") };
-    let log = std::fs::File::create(fill("{home}/log", places))?;
-    let mut pinned = pinned(core, &fill(program, places));
+    let log = std::fs::File::options().create(true).append(true).open(fill("{home}/log", places))?;
+    let mut pinned = pinned(cores, &fill(program, places));
     pinned.args(arguments.iter().map(|argument| fill(argument, places))).env("HOME", fill("{home}", places));
     pinned.envs(environment.iter().map(|(name, value)| (*name, fill(value, places))));
     let mut child = pinned.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("taskset (of util-linux)")?;

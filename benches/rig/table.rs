@@ -3,7 +3,7 @@
 use super::Sample;
 
 /// Title, value, and digits after the point.
-pub(crate) type Column = (&'static str, fn(&Sample) -> f64, usize);
+pub(crate) type Column<S = Sample> = (&'static str, fn(&S) -> f64, usize);
 
 /// What a delivery and a connection cost.
 pub(crate) const COLUMNS: &[Column] = &[
@@ -32,7 +32,7 @@ pub(crate) fn server(sample: &Sample, value: fn(&fanfare::load::ServerUse) -> f6
 }
 
 /// One row for each name, in the order in which they first come.
-pub(crate) fn table(head: &str, name: fn(&Sample) -> &str, columns: &[Column], samples: &[&Sample]) -> String {
+pub(crate) fn table<S>(head: &str, name: fn(&S) -> &str, columns: &[Column<S>], samples: &[&S]) -> String {
     let titles: String = columns.iter().map(|(title, ..)| format!(" {title} |")).collect();
     let mut text = format!("| {head} |{titles}\n| --- |{}\n", " ---: |".repeat(columns.len()));
     for (name, rows) in grouped(samples, name) {
@@ -49,8 +49,8 @@ pub(crate) fn floor_line(samples: &[Sample]) -> String {
 }
 
 /// The samples by a name, in the order in which the names first come.
-pub(crate) fn grouped<'a>(samples: &[&'a Sample], name: fn(&Sample) -> &str) -> Vec<(&'a str, Vec<&'a Sample>)> {
-    let mut groups: Vec<(&str, Vec<&Sample>)> = Vec::new();
+pub(crate) fn grouped<'a, S>(samples: &[&'a S], name: fn(&S) -> &str) -> Vec<(&'a str, Vec<&'a S>)> {
+    let mut groups: Vec<(&str, Vec<&S>)> = Vec::new();
     for sample in samples {
         match groups.iter_mut().find(|(known, _)| *known == name(sample)) {
             Some((_, group)) => group.push(sample),
@@ -60,8 +60,8 @@ pub(crate) fn grouped<'a>(samples: &[&'a Sample], name: fn(&Sample) -> &str) -> 
     groups
 }
 
-fn row(columns: &[Column], samples: &[&Sample]) -> String {
-    let cell = |(_, value, digits): &Column| {
+fn row<S>(columns: &[Column<S>], samples: &[&S]) -> String {
+    let cell = |(_, value, digits): &Column<S>| {
         let value = median(samples.iter().map(|sample| value(sample)).collect());
         let text = if value.is_nan() { "–".into() } else { thousands(&format!("{value:.digits$}")) };
         format!(" {text} |")

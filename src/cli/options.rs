@@ -26,9 +26,9 @@ pub struct ServerOptions {
     /// Management API on a listener of its own: listen.api [environment: FANFARE_LISTEN__API]
     #[arg(long, value_name = "ADDRESS")]
     api: Option<String>,
-    /// Redis that makes several nodes one server, such as redis://user:password@host:6379/0 (rediss: with TLS): redis.url [environment: FANFARE_REDIS__URL]
+    /// Redis that makes several nodes one server, such as redis://user:password@host:6379/0 (rediss: with TLS): redis.url [environment: FANFARE_REDIS__URL]; repeated, groups are spread over several: redis.urls
     #[arg(long, value_name = "URL")]
-    redis: Option<String>,
+    redis: Vec<String>,
     /// What a start without Redis means, wait or fail: redis.required [environment: FANFARE_REDIS__REQUIRED]
     #[arg(long, value_name = "WORD")]
     redis_required: Option<String>,
@@ -59,12 +59,17 @@ impl ServerOptions {
             ("listen.secure", &self.secure),
             ("listen.quic", &self.quic),
             ("listen.api", &self.api),
-            ("redis.url", &self.redis),
             ("redis.required", &self.redis_required),
             ("workers", &self.workers),
             ("log.level", &self.log),
         ];
         let named = named.into_iter().filter_map(|(key, value)| value.as_ref().map(|value| (key.to_owned(), value.clone())));
+        let redis = match &self.redis[..] {
+            [] => None,
+            [one] => Some(("redis.url".to_owned(), one.clone())),
+            several => Some(("redis.urls".to_owned(), several.join(","))),
+        };
+        let named = named.chain(redis);
         load(mode, self.file().as_deref(), std::env::vars(), self.set.iter().cloned().chain(named)).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Failure::usage(format!("the configuration is not right:\n  {}", lines.join("\n  ")))

@@ -18,7 +18,7 @@ use super::{Failure, env, options::ServerOptions, started::Started};
 use crate::{
     api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
     auth::{ApiKeys, Authenticator, Origins, dev_key},
-    broker::{Broker, Deliver as _, memory},
+    broker::{self, Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
@@ -43,9 +43,12 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
             .as_ref()
             .filter(|_| config.certificate.is_none())
             .map(|certificate| (certificate.sha256(), certificate.not_after)),
-        broker: match &config.redis {
-            Some(redis) => format!("Redis at {} (prefix {}; nodes with the same are one server)", redis.url, redis.prefix),
-            None => "memory (this node only)".to_owned(),
+        broker: match &config.redis[..] {
+            [] => "memory (this node only)".to_owned(),
+            [first, ..] => {
+                let names: Vec<_> = config.redis.iter().map(broker::redis::Config::name).collect();
+                format!("Redis at {} (prefix {}; nodes with the same are one server)", names.join(", "), first.prefix)
+            }
         },
         page: config.page,
         open_files: open_file_limit(),
@@ -134,9 +137,9 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         policies: Arc::new(config.policies.clone()),
         presence_grace: config.presence_grace,
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
-        broker: match &config.redis {
-            Some(redis) => BrokerConfig::Redis(Box::new(redis.clone())),
-            None => BrokerConfig::Memory(memory::Config::default()),
+        broker: match &config.redis[..] {
+            [] => BrokerConfig::Memory(memory::Config::default()),
+            servers => BrokerConfig::Redis(servers.to_vec()),
         },
     };
     Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))

@@ -74,8 +74,8 @@ pub struct Config {
     pub policies: Policies,
     /// How long a connection that has ended is still counted as there.
     pub presence_grace: Duration,
-    /// What makes several nodes one server; `None`: this node is alone.
-    pub redis: Option<broker::redis::Config>,
+    /// What makes several nodes one server: groups are spread over them. Empty: this node is alone.
+    pub redis: Vec<broker::redis::Config>,
     /// Filter of log lines, as `tracing` reads it.
     pub log_level: String,
     /// `auto`, `pretty` or `json`.
@@ -143,7 +143,7 @@ pub enum ConfigError {
 }
 
 /// Keys whose value may stand in a file of its own.
-const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys", "redis.url"];
+const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys", "redis.url", "redis.urls", "redis.sentinels"];
 
 /// Reads and checks everything. `env` is the whole environment, `flags` are keys with values.
 ///
@@ -272,7 +272,7 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
             "set api.keys (environment FANFARE_API__KEYS or FANFARE_API__KEYS_FILE)",
         ));
     }
-    if let Some(redis) = &config.redis {
+    if let Some(redis) = config.redis.first() {
         for (key, time) in [
             ("redis.connect_timeout", redis.connect_timeout),
             ("redis.timeout", redis.timeout),

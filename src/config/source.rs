@@ -41,6 +41,18 @@ pub(super) struct Typed {
 /// What was typed, by the dotted key (`listen.http`). `groups` holds the array of tables as it is.
 pub(super) type Values = BTreeMap<String, Typed>;
 
+/// Keys that say the same in two ways: who sets one of them overrides what another source says by the other.
+const ALTERNATIVES: [(&str, &str); 2] = [("redis.url", "redis.urls"), ("redis.urls", "redis.url")];
+
+fn put(into: &mut Values, key: String, value: Value, origin: Origin) {
+    for (_, other) in ALTERNATIVES.iter().filter(|(one, _)| *one == key) {
+        if into.get(*other).is_some_and(|typed| std::mem::discriminant(&typed.origin) != std::mem::discriminant(&origin)) {
+            into.remove(*other);
+        }
+    }
+    into.insert(key, Typed { value, origin });
+}
+
 /// A source that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
@@ -79,7 +91,7 @@ fn flatten(prefix: &str, table: toml::Table, origin: &Origin, into: &mut Values)
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
             Value::Table(inner) => flatten(&key, inner, origin, into),
-            value => drop(into.insert(key, Typed { value, origin: origin.clone() })),
+            value => put(into, key, value, origin.clone()),
         }
     }
 }
@@ -97,13 +109,13 @@ pub(super) fn from_environment(env: impl IntoIterator<Item = (String, String)>, 
         };
         let key = key.to_ascii_lowercase().replace("__", ".");
         match key.strip_suffix("_file").filter(|key| secrets.contains(key)) {
-            None => drop(into.insert(key, Typed { value: parse(&value), origin: Origin::Environment(name) })),
+            None => put(into, key, parse(&value), Origin::Environment(name)),
             Some(key) => {
                 let path = PathBuf::from(value);
                 match std::fs::read_to_string(&path) {
                     Ok(text) => {
                         let value = Value::String(text.trim_end_matches(['\r', '\n']).to_owned());
-                        into.insert(key.to_owned(), Typed { value, origin: Origin::SecretFile(name, path) });
+                        put(into, key.to_owned(), value, Origin::SecretFile(name, path));
                     }
                     Err(error) => errors.push(SourceError::Unreadable { path, reason: error.to_string() }),
                 }
@@ -121,7 +133,7 @@ fn is_from_kubernetes(name: &str) -> bool {
 /// The values of the command line.
 pub(super) fn from_flags(flags: impl IntoIterator<Item = (String, String)>, into: &mut Values) {
     for (key, value) in flags {
-        into.insert(key, Typed { value: parse(&value), origin: Origin::Flag });
+        put(into, key, parse(&value), Origin::Flag);
     }
 }
 

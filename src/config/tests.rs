@@ -145,13 +145,13 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
 
 #[test]
 fn redis_is_off_until_it_has_an_address_whose_password_is_never_shown() {
-    assert_eq!(load(Mode::Dev, None, [], []).unwrap().redis, None);
+    assert_eq!(load(Mode::Dev, None, [], []).unwrap().redis, []);
     let text = "[redis]\nprefix = 'shop'\nrequired = 'fail'\ntimeout = '2s'\n";
     let file = file(text);
     let secret = self::file("rediss://ann:s3cret@redis.example/2\n");
     let env = pairs(&[("FANFARE_REDIS__URL_FILE", secret.path().to_str().unwrap())]);
     let config = load(Mode::Dev, Some(file.path()), env, []).unwrap();
-    let redis = config.redis.unwrap();
+    let redis = &config.redis[0];
     assert_eq!((redis.url.to_string().as_str(), redis.prefix.as_str()), ("rediss://redis.example:6379/2", "shop"));
     assert_eq!((redis.required, redis.timeout), (broker::redis::Required::Fail, Duration::from_secs(2)));
     assert!(config.shown.iter().all(|shown| !shown.value.contains("s3cret")));
@@ -161,4 +161,47 @@ fn redis_is_off_until_it_has_an_address_whose_password_is_never_shown() {
     assert_eq!(found[2], "redis.required = \"yes\" (FILE) has to be one of wait, fail");
     let found = errors(Mode::Dev, "[redis]\nurl = 'redis://x'\ntimeout = '1ms'\n", &[]);
     assert_eq!(found, ["redis.timeout = 1ms leaves Redis no time to answer; set it to 10ms or more"]);
+}
+
+#[test]
+fn several_redis_are_a_list_and_one_source_overrides_another() {
+    let names = |config: &Config| config.redis.iter().map(broker::redis::Config::name).collect::<Vec<_>>();
+    let file = file("[redis]\nurls = ['redis://a', 'rediss://:s3cret@b:1/2']\nprefix = 'shop'\n");
+    let config = load(Mode::Dev, Some(file.path()), [], []).unwrap();
+    assert_eq!(names(&config), ["a:6379/0", "b:1/2"]);
+    assert!(config.redis.iter().all(|redis| redis.prefix == "shop"));
+    assert!(config.shown.iter().all(|shown| !shown.value.contains("s3cret")));
+    let env = pairs(&[("FANFARE_REDIS__URL", "redis://c")]);
+    assert_eq!(names(&load(Mode::Dev, Some(file.path()), env.clone(), []).unwrap()), ["c:6379/0"]);
+    let flags = pairs(&[("redis.urls", "redis://d,redis://e")]);
+    assert_eq!(names(&load(Mode::Dev, Some(file.path()), env, flags).unwrap()), ["d:6379/0", "e:6379/0"]);
+    let found = errors(Mode::Dev, "[redis]\nurls = ['redis://a', 'redis://a:6379']\n", &[]);
+    assert_eq!(found, ["redis.urls names a Redis twice; name each once: groups are spread over them"]);
+    let found = errors(Mode::Dev, "[redis]\nurl = 'redis://a'\nurls = ['redis://b']\n", &[]);
+    assert!(found[0].starts_with("redis.url and redis.urls are both set"), "{found:?}");
+}
+
+#[test]
+fn sentinels_are_asked_for_a_name() {
+    let redis = |text: &str| {
+        let file = file(text);
+        load(Mode::Dev, Some(file.path()), [], []).unwrap().redis
+    };
+    let sentinels = "[redis]\nsentinels = ['s1', 'rediss://watch:s3cret@s2:5000']\n";
+    let found = redis(&format!("{sentinels}master = 'mymaster'\n"));
+    assert_eq!((found.len(), found[0].name().as_str(), found[0].sentinels.len()), (1, "mymaster/0", 2));
+    let found = redis(&format!("{sentinels}master = 'mymaster'\nurl = 'redis://ann:s3cret@mymaster/3'\n"));
+    assert_eq!(found[0].name(), "mymaster/3");
+    let found = redis(&format!("{sentinels}urls = ['redis://one', 'redis://two']\n"));
+    assert_eq!((found[1].name().as_str(), found[1].sentinels.len()), ("two/0", 2));
+    for (text, words) in [
+        ("[redis]\nmaster = 'mymaster'\n", "nobody knows where that is"),
+        (sentinels, "set redis.master"),
+        ("[redis]\nsentinels = ['s1']\nmaster = 'a'\nurl = 'redis://b'\n", "another name"),
+        ("[redis]\nsentinels = ['s1/3']\nmaster = 'a'\n", "redis.sentinels = \"***\""),
+        ("[redis]\nsentinels = ['s1']\nmaster = 'a b'\n", "has to be the name by which"),
+    ] {
+        let found = errors(Mode::Dev, text, &[]);
+        assert!(found[0].contains(words), "{found:?}");
+    }
 }

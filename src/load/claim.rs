@@ -38,17 +38,39 @@ const FIGURES: &[Figure] = &[
     ("failed", Unit::Number, |report| report.connections.failed as f64),
     ("ended", Unit::Number, |report| report.connections.ended as f64),
     ("reconnected", Unit::Number, |report| report.connections.reconnected as f64),
-    ("p50", Unit::Time, |report| report.latency_us.p50 as f64),
-    ("p90", Unit::Time, |report| report.latency_us.p90 as f64),
-    ("p99", Unit::Time, |report| report.latency_us.p99 as f64),
-    ("p99.9", Unit::Time, |report| report.latency_us.p99_9 as f64),
-    ("max", Unit::Time, |report| report.latency_us.max as f64),
+    ("moved", Unit::Number, |report| report.connections.moved as f64),
+    ("back_p50", Unit::Time, |report| back(report, report.connections.back_us.p50)),
+    ("back_p99", Unit::Time, |report| back(report, report.connections.back_us.p99)),
+    ("back_max", Unit::Time, |report| back(report, report.connections.back_us.max)),
+    ("p50", Unit::Time, |report| latency(report, report.latency_us.p50)),
+    ("p90", Unit::Time, |report| latency(report, report.latency_us.p90)),
+    ("p99", Unit::Time, |report| latency(report, report.latency_us.p99)),
+    ("p99.9", Unit::Time, |report| latency(report, report.latency_us.p99_9)),
+    ("max", Unit::Time, |report| latency(report, report.latency_us.max)),
     ("connect_p50", Unit::Time, |report| report.connections.connect_us.p50 as f64),
     ("connect_p99", Unit::Time, |report| report.connections.connect_us.p99 as f64),
     ("own_cpu_share", Unit::Number, |report| report.own_cpu_share),
     ("cpu", Unit::Time, |report| report.server.map_or(f64::NAN, |server| server.cpu_us_a_delivery)),
     ("memory", Unit::Number, |report| report.server.map_or(f64::NAN, |server| server.bytes_a_connection_idle)),
 ];
+
+/// Where nothing was received there is no latency, and nothing is true of it.
+fn latency(report: &Report, us: u64) -> f64 {
+    if report.deliveries.received == 0 { f64::NAN } else { us as f64 }
+}
+
+fn back(report: &Report, us: u64) -> f64 {
+    if report.connections.moved == 0 { f64::NAN } else { us as f64 }
+}
+
+/// Why a figure is missing.
+fn missing(name: &str) -> &'static str {
+    match name {
+        "cpu" | "memory" => "it needs --pid",
+        "back_p50" | "back_p99" | "back_max" => "nobody came back from a server that was lost",
+        _ => "nothing was received",
+    }
+}
 
 type Comparison = (&'static str, fn(f64, f64) -> bool);
 
@@ -103,7 +125,7 @@ impl Claim {
             return Ok(());
         }
         match unit {
-            _ if value.is_nan() => Err(format!("{self}: {name} was not measured, it needs --pid")),
+            _ if value.is_nan() => Err(format!("{self}: {name} was not measured: {}", missing(name))),
             Unit::Number => Err(format!("{self}: {name} is {value}")),
             Unit::Time => Err(format!("{self}: {name} is {value:.0} µs")),
         }
@@ -124,7 +146,7 @@ mod tests {
     #[test]
     fn claims_are_checked_in_their_unit() {
         let report = Report {
-            deliveries: Deliveries { lost: 3, ..Deliveries::default() },
+            deliveries: Deliveries { lost: 3, received: 1, ..Deliveries::default() },
             latency_us: Percentiles { p99: 20_000, ..Percentiles::default() },
             ..Report::default()
         };
@@ -135,6 +157,9 @@ mod tests {
         assert_eq!(check("lost=0"), Err("lost=0: lost is 3".into()));
         assert_eq!(check("p99<20ms"), Err("p99<20ms: p99 is 20000 µs".into()));
         assert!(check("cpu<1us").unwrap_err().contains("needs --pid"));
+        assert!(check("back_max<1s").unwrap_err().contains("nobody came back"));
+        let nothing = Report::default();
+        assert!("p99<1s".parse::<Claim>().unwrap().check(&nothing).unwrap_err().contains("nothing was received"));
     }
 
     #[test]

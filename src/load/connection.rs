@@ -54,10 +54,11 @@ impl Opener {
     /// The server can't be reached, speaks something else, or refuses.
     pub(super) async fn open(&self, road: &Road, member: &Member, since: Option<&Place>) -> Result<Connection, Failure> {
         let opening = async {
-            let group = self.groups.get(member.group as usize).map_or("", String::as_str);
+            let groups = self.groups.get(member.groups.start as usize..member.groups.end as usize).unwrap_or_default();
+            let (group, others) = groups.split_first().map_or(("", &[][..]), |(group, others)| (group.as_str(), others));
             let role = match member.reader {
                 Reader::Idle => Role::Idle,
-                _ => Role::Follow { group, since, tracks: self.resumes },
+                _ => Role::Follow { group, others, since, tracks: self.resumes },
             };
             let wire = self.wire(road, member, group).await?;
             let mut connection = Connection { wire, talk: self.profile.conversation(role), out: Outcome::default() };

@@ -108,11 +108,17 @@ impl Ledger {
         Arrival::Late { due }
     }
 
-    /// How many of the first `published` numbers were due and did not come.
+    /// How many of the first `published` numbers were due and did not come. Those that were `refused`, in order, were not due.
     #[must_use]
-    pub fn lost(&self, published: u64) -> u64 {
-        let passed: u64 = self.missing.iter().map(|range| range.end.min(published + 1).saturating_sub(range.start)).sum();
-        passed + self.under_way(published)
+    pub fn lost(&self, published: u64, refused: &[u64]) -> u64 {
+        let passed = self.missing.iter().map(|range| range.start..range.end.min(published + 1));
+        let under_way = published + 1 - self.under_way(published)..published + 1;
+        let not_due = |range: &Range<u64>| {
+            let upto = |number: u64| refused.partition_point(|refused| *refused < number);
+            (upto(range.end) - upto(range.start)) as u64
+        };
+        let lost = |range: Range<u64>| if range.is_empty() { 0 } else { range.end - range.start - not_due(&range) };
+        passed.chain([under_way]).map(lost).sum()
     }
 }
 
@@ -152,7 +158,10 @@ mod tests {
             let lost = (floor + 1..=published).filter(|number| !seen.contains(number)).count() as u64;
             let received = seen.len() as u64;
             prop_assert_eq!((ledger.received, ledger.duplicated, ledger.reordered), (received, duplicated, reordered));
-            prop_assert_eq!(ledger.lost(published), lost);
+            prop_assert_eq!(ledger.lost(published, &[]), lost);
+            let refused: Vec<u64> = (1..=published).step_by(3).collect();
+            let lost = (floor + 1..=published).filter(|number| !seen.contains(number) && !refused.contains(number)).count() as u64;
+            prop_assert_eq!(ledger.lost(published, &refused), lost);
         }
     }
 
@@ -162,12 +171,12 @@ mod tests {
         ledger.follow(0);
         ledger.arrived(1);
         assert_eq!(ledger.leave(3), 2);
-        assert_eq!(ledger.lost(5), 0);
+        assert_eq!(ledger.lost(5, &[]), 0);
         assert_eq!(ledger.arrived(4), Arrival::Next { passed: 0, due: false });
         ledger.follow(5);
         assert_eq!(ledger.arrived(7), Arrival::Next { passed: 1, due: true });
         assert_eq!(ledger.arrived(5), Arrival::Late { due: false });
-        assert_eq!(ledger.lost(8), 2);
+        assert_eq!(ledger.lost(8, &[]), 2);
     }
 
     #[test]
@@ -179,6 +188,6 @@ mod tests {
         for number in 2..=4 {
             ledger.arrived(number);
         }
-        assert_eq!((ledger.recovered, ledger.lost(4)), (2, 0));
+        assert_eq!((ledger.recovered, ledger.lost(4, &[])), (2, 0));
     }
 }

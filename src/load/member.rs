@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ops::Range,
     rc::Rc,
     time::Instant,
 };
@@ -38,17 +39,17 @@ pub(super) enum Order {
     Stop,
 }
 
-/// A connection that may follow one group.
+/// A connection that may follow groups.
 #[derive(Debug)]
 pub(super) struct Member {
     tally: Rc<Tally>,
     /// Which connection, from 0.
     pub nth: usize,
-    /// Which group.
-    pub group: u32,
+    /// Which groups; those of an idle one are not followed.
+    pub groups: Range<u32>,
     /// How it reads.
     pub reader: Reader,
-    /// One for each publisher.
+    /// For each group one for each publisher.
     pub ledgers: RefCell<Vec<Ledger>>,
     /// The beginning of a mark whose end has not come yet.
     tail: RefCell<Vec<u8>>,
@@ -56,8 +57,8 @@ pub(super) struct Member {
     follows: Cell<bool>,
     /// Events of which the server said that they will not come.
     told: Cell<u64>,
-    /// It said so without saying how many.
-    told_unknown: Cell<bool>,
+    /// How many had been published, by stream, when it said so the last time without saying how many; empty: it never did.
+    told_unknown: RefCell<Vec<u64>>,
     order: Cell<Option<Order>>,
     nudge: Notify,
 }
@@ -65,10 +66,10 @@ pub(super) struct Member {
 impl Member {
     /// A connection that is about to be made.
     #[must_use]
-    pub(super) fn new(tally: Rc<Tally>, nth: usize, group: u32, reader: Reader) -> Self {
-        let ledgers = RefCell::new(vec![Ledger::default(); tally.publishers as usize]);
-        let (tail, follows, told, told_unknown) = (RefCell::default(), Cell::new(false), Cell::new(0), Cell::new(false));
-        Self { tally, nth, group, reader, ledgers, tail, follows, told, told_unknown, order: Cell::new(None), nudge: Notify::new() }
+    pub(super) fn new(tally: Rc<Tally>, nth: usize, groups: Range<u32>, reader: Reader) -> Self {
+        let ledgers = RefCell::new(vec![Ledger::default(); groups.len() * tally.publishers as usize]);
+        let (tail, follows, told, told_unknown) = (RefCell::default(), Cell::new(false), Cell::new(0), RefCell::default());
+        Self { tally, nth, groups, reader, ledgers, tail, follows, told, told_unknown, order: Cell::new(None), nudge: Notify::new() }
     }
 
     /// Gives an order. A later one replaces an earlier one that was not followed yet, except that nothing replaces [`Order::Stop`].
@@ -120,8 +121,9 @@ impl Member {
 
     fn mark(&self, ledgers: &mut [Ledger], marker: Marker, now_us: u64) {
         let tally = &self.tally;
-        let at = marker.stream.checked_sub(self.group * tally.publishers).map(|at| at as usize);
-        let Some(ledger) = at.and_then(|at| ledgers.get_mut(at)).filter(|_| self.reader != Reader::Idle) else {
+        let at = marker.stream.checked_sub(self.groups.start * tally.publishers).map(|at| at as usize);
+        let Some(ledger) = at.and_then(|at| ledgers.get_mut(at)).filter(|_| self.reader != Reader::Idle && tally.made(&marker, now_us))
+        else {
             return add(&tally.strayed, 1);
         };
         let arrival = ledger.arrived(marker.number);
@@ -137,25 +139,29 @@ impl Member {
             Arrival::Late { due: false } => add(&tally.due, 1),
             Arrival::Again => return,
         }
-        tally.deliver(now_us.saturating_sub(marker.due_us));
+        tally.deliver(marker.due_us, now_us);
     }
 
     fn published(&self) -> Vec<u64> {
         let published = self.tally.published.borrow();
-        let first = (self.group * self.tally.publishers) as usize;
-        published[first..first + self.tally.publishers as usize].to_vec()
+        let streams = self.groups.start * self.tally.publishers..self.groups.end * self.tally.publishers;
+        published[streams.start as usize..streams.end as usize].to_vec()
     }
 
     fn each_ledger(&self, mut each: impl FnMut(&mut Ledger, u64)) {
         self.ledgers.borrow_mut().iter_mut().zip(self.published()).for_each(|(ledger, published)| each(ledger, published));
     }
 
-    /// The server says that the group is followed; `resumed`: from where the connection was before.
+    fn each_follower_count(&self, each: impl FnMut(&mut u64)) {
+        self.tally.followers.borrow_mut()[self.groups.start as usize..self.groups.end as usize].iter_mut().for_each(each);
+    }
+
+    /// The server says that the groups are followed; `resumed`: from where the connection was before.
     pub(super) fn follow(&self, resumed: bool) {
         self.tail.borrow_mut().clear();
         self.each_ledger(|ledger, published| if resumed { ledger.resume(published) } else { ledger.follow(published) });
         if self.reader == Reader::Prompt && !self.follows.replace(true) {
-            self.tally.followers.borrow_mut()[self.group as usize] += 1;
+            self.each_follower_count(|followers| *followers += 1);
         }
     }
 
@@ -180,7 +186,7 @@ impl Member {
 
     fn unfollow(&self, given_up: u64) {
         if self.follows.replace(false) {
-            self.tally.followers.borrow_mut()[self.group as usize] -= 1;
+            self.each_follower_count(|followers| *followers -= 1);
             self.tally.give_up(given_up);
         }
     }
@@ -190,15 +196,23 @@ impl Member {
         add(&self.tally.gaps, 1);
         match count {
             Some(count) => add(&self.told, count),
-            None => self.told_unknown.set(true),
+            None => *self.told_unknown.borrow_mut() = self.published(),
         }
     }
 
-    /// How many did not come: without a word, and told by a gap. A gap of unknown size explains all of them.
+    /// How many did not come: without a word, and told by a gap. A gap of unknown size explains all that had been published when it came. What the server
+    /// did not accept was not to come.
     pub(super) fn lost(&self) -> (u64, u64) {
-        let mut missing = 0;
-        self.each_ledger(|ledger, published| missing += ledger.lost(published));
-        let told = if self.told_unknown.get() { missing } else { missing.min(self.told.get()) };
+        let (refused, told_unknown) = (self.tally.refused.borrow(), self.told_unknown.borrow());
+        let first = (self.groups.start * self.tally.publishers) as usize;
+        let (mut missing, mut explained, mut at) = (0, 0, 0);
+        self.each_ledger(|ledger, published| {
+            let refused = refused.get(&(first + at)).map_or(&[][..], Vec::as_slice);
+            missing += ledger.lost(published, refused);
+            explained += told_unknown.get(at).map_or(0, |upto| ledger.lost((*upto).min(published), refused));
+            at += 1;
+        });
+        let told = missing.min(explained + self.told.get());
         (missing - told, told)
     }
 }
@@ -227,7 +241,8 @@ mod tests {
             let tally = Tally::new(now(), 7, 1, 1);
             let mark = |number| Marker { run: 7, stream: 0, number, due_us: 0 }.payload(size);
             let wire: String = (1..=20).map(|number| format!("~F~head~{}", mark(number))).collect();
-            let member = Member::new(tally.clone(), 0, 0, Reader::Prompt);
+            let member = Member::new(tally.clone(), 0, 0..1, Reader::Prompt);
+            publish(&tally, 20);
             let (mut rest, mut marks) = (wire.as_bytes(), 0);
             for cut in cuts.iter().cycle() {
                 let (piece, after) = rest.split_at((*cut).min(rest.len()));
@@ -244,7 +259,7 @@ mod tests {
     #[test]
     fn who_leaves_is_due_nothing_until_it_is_back() {
         let tally = Tally::new(now(), 7, 1, 1);
-        let member = Member::new(tally.clone(), 0, 0, Reader::Prompt);
+        let member = Member::new(tally.clone(), 0, 0..1, Reader::Prompt);
         member.follow(false);
         tally.publish(0);
         assert_eq!(tally.under_way(), 1);
@@ -256,5 +271,48 @@ mod tests {
         assert_eq!((tally.under_way(), member.lost()), (1, (1, 0)));
         member.gap(Some(5));
         assert_eq!(member.lost(), (0, 1));
+    }
+
+    fn publish(tally: &Tally, times: usize) {
+        for _ in 0..times {
+            tally.publish(0);
+        }
+    }
+
+    fn follower(tally: &Rc<Tally>) -> Member {
+        let member = Member::new(tally.clone(), 0, 0..1, Reader::Prompt);
+        member.follow(false);
+        member
+    }
+
+    #[test]
+    fn a_gap_of_unknown_size_explains_what_was_published_before_it_and_no_more() {
+        let tally = Tally::new(now(), 7, 1, 1);
+        let member = follower(&tally);
+        tally.publish(0);
+        member.gap(None);
+        publish(&tally, 3);
+        assert_eq!(member.lost(), (3, 1));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_lost() {
+        let tally = Tally::new(now(), 7, 1, 1);
+        let member = follower(&tally);
+        publish(&tally, 3);
+        tally.refuse(0, 2);
+        assert_eq!((member.lost(), tally.under_way()), ((2, 0), 2));
+    }
+
+    #[test]
+    fn what_was_never_published_has_strayed() {
+        let tally = Tally::new(now(), 7, 2, 1);
+        let member = follower(&tally);
+        tally.publish(0);
+        let forged = |stream, number, due_us| Marker { run: 7, stream, number, due_us }.payload(40);
+        for payload in [forged(0, 2, 0), forged(0, 0, 0), forged(0, 1, 1 << 40), forged(1, 1, 0), forged(9, 1, 0)] {
+            member.take(payload.as_bytes(), now());
+        }
+        assert_eq!((tally.strayed.get(), tally.delivered.get(), member.lost()), (5, 0, (1, 0)));
     }
 }

@@ -112,6 +112,6 @@ impl Pacer<'_> {
         let number = self.tally.publish(stream);
         let marker = Marker { run: self.tally.run, stream: stream as u32, number, due_us: self.tally.micros(due) };
         let payload = marker.payload(self.plan.sizes.next(&mut self.random));
-        self.publishers[publisher].queue(&self.plan.groups[group], &payload)
+        self.publishers[publisher].queue(&self.plan.groups[group], &payload, (stream, number))
     }
 }

@@ -13,6 +13,12 @@ pub struct Plan {
     pub subscribers: Vec<(Way, usize)>,
     /// How many that follow nothing and only stay.
     pub idle: Vec<(Way, usize)>,
+    /// Where connections go whose server is lost, in turn, and then to their own again; none: nowhere. Each takes those of its own transport.
+    pub failover: Vec<Way>,
+    /// Whether a relay of this process stands between subscribers and server.
+    pub relayed: bool,
+    /// Whether connections that come back ask for what they missed.
+    pub resumes: bool,
     /// Which share of the subscribers reads slowly, from 0 to 1.
     pub slow: f64,
     /// How fast those read, in bytes a second.
@@ -21,14 +27,18 @@ pub struct Plan {
     pub stopped: f64,
     /// New connections a second.
     pub ramp: f64,
+    /// Handshakes that may be under way at once.
+    pub handshakes: usize,
     /// Addresses of 127.0.0.0/8 to come from; `None`: as many as there have to be.
     pub sources: Option<usize>,
     /// The groups.
     pub groups: Vec<String>,
+    /// How many of them, that stand in a row, each subscriber follows.
+    pub groups_each: usize,
     /// How the subscribers are dealt out to them.
     pub spread: Spread,
-    /// Connections that end and come back.
-    pub churn: Option<Churn>,
+    /// How many connections a second end and come back while messages are published, over all.
+    pub churn: Option<f64>,
     /// Who publishes; `None`: nobody, the connections only stay.
     pub publish: Option<Publish>,
     /// How fast.
@@ -65,15 +75,6 @@ pub enum By {
     Http,
     /// By what a client says.
     Client,
-}
-
-/// Connections that end and come back while messages are published.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Churn {
-    /// How many a second, over all.
-    pub a_second: f64,
-    /// Whether they ask for what they missed.
-    pub resume: bool,
 }
 
 /// How fast messages are published.
@@ -211,6 +212,13 @@ impl Plan {
         self.following() + self.idle.iter().map(|(_, count)| count).sum::<usize>()
     }
 
+    /// How many files are open at once at most.
+    pub(super) fn files(&self) -> usize {
+        // The relay has a socket for each of the two sides of a connection.
+        let each = if self.relayed { 3 } else { 1 };
+        self.connections() * each + self.publishers() as usize
+    }
+
     /// Publishers, at least one, so that streams can be numbered.
     pub(super) fn publishers(&self) -> u32 {
         self.publish.as_ref().map_or(1, |publish| publish.connections)
@@ -233,7 +241,14 @@ impl Plan {
             (rate.is_some_and(|rate| !above_0(rate)), format!("rate = {}: has to be above 0", rate.unwrap_or_default())),
             (self.pace == Pace::Window(0), "window = 0: has to be at least 1".into()),
             (!above_0(self.ramp), format!("ramp = {}: has to be above 0", self.ramp)),
-            (self.churn.is_some_and(|churn| !above_0(churn.a_second)), "churn: has to be above 0".into()),
+            (
+                self.groups_each == 0 || !self.groups.len().is_multiple_of(self.groups_each),
+                format!("groups-each = {}: has to divide the {} groups without rest", self.groups_each, self.groups.len()),
+            ),
+            (self.groups_each > 1 && !self.profile.follows_many(), "groups-each: only the profile fanfare follows several groups".into()),
+            (self.groups_each > 1 && self.resumes, "resume: only where a connection follows one group".into()),
+            (self.handshakes == 0, "handshakes = 0: has to be at least 1".into()),
+            (self.churn.is_some_and(|churn| !above_0(churn)), "churn: has to be above 0".into()),
             (!share(self.slow) || !share(self.stopped), "slow and stopped readers are shares: from 0 to 1, or from 0% to 100%".into()),
             (self.slow + self.stopped > 1.0, "slow and stopped readers are more than all".into()),
             (self.publish.as_ref().is_some_and(|publish| publish.connections == 0), "publishers = 0: has to be at least 1".into()),

@@ -15,6 +15,29 @@ pub struct Usage {
     pub resident: u64,
 }
 
+/// What a thread has done with its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// Time on a processor.
+    pub cpu: Duration,
+    /// Time in which it wanted to run and others did.
+    pub waiting: Duration,
+}
+
+impl ThreadTime {
+    /// What came since then.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(before.cpu), waiting: self.waiting.saturating_sub(before.waiting) }
+    }
+
+    /// Both together: the time in which it had something to do.
+    #[must_use]
+    pub fn total(self) -> Duration {
+        self.cpu + self.waiting
+    }
+}
+
 impl Process {
     /// This process.
     #[must_use]
@@ -22,12 +45,13 @@ impl Process {
         Self(std::process::id())
     }
 
-    /// CPU time of the thread that calls.
+    /// The time of the thread that calls.
     ///
     /// # Errors
     /// The system has no `/proc` like Linux.
-    pub fn own_thread_cpu() -> io::Result<Duration> {
-        Ok(run_time(&fs::read_to_string("/proc/thread-self/schedstat")?))
+    pub fn own_thread() -> io::Result<ThreadTime> {
+        let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
+        Ok(ThreadTime { cpu: nanoseconds(&schedstat, 0), waiting: nanoseconds(&schedstat, 1) })
     }
 
     /// Reads it now, of the process and of its children together: many servers do their work in children.
@@ -57,7 +81,7 @@ impl Process {
         for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
             // A thread may end while we look.
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            cpu += run_time(&text);
+            cpu += nanoseconds(&text, 0);
         }
         Ok(cpu)
     }
@@ -70,9 +94,9 @@ impl Process {
     }
 }
 
-/// The first number of a `schedstat`.
-fn run_time(schedstat: &str) -> Duration {
-    Duration::from_nanos(schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0))
+/// A number of a `schedstat`: time on a processor, time of waiting for one.
+fn nanoseconds(schedstat: &str, nth: usize) -> Duration {
+    Duration::from_nanos(schedstat.split_whitespace().nth(nth).and_then(|ns| ns.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! What a run found.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
     member::Reader,
-    process::Usage,
+    process::{ThreadTime, Usage},
     publisher::{Counts, Publisher},
     relay::Mishaps,
     run::Run,
 };
 
-/// The load generator's thread was busy for more than this share of the time: it may have been what limited the run.
+/// The load generator's thread was busy, or waited for a core, for more than this share of the time: it may have been what limited the run.
 const SATURATED: f64 = 0.9;
 
 /// Percentiles in µs.
@@ -53,6 +53,10 @@ pub struct Connections {
     pub slow: usize,
     /// How often one ended on purpose and came back.
     pub reconnected: u64,
+    /// How often one lost its server and followed its group at another again.
+    pub moved: u64,
+    /// From when it had lost it until then.
+    pub back_us: Percentiles,
     /// From the first packet until the group was followed.
     pub connect_us: Percentiles,
     /// What the first of those that failed or ended was told.
@@ -118,6 +122,9 @@ pub struct Sample {
     pub p50_us: u64,
     /// The 99th percentile.
     pub p99_us: u64,
+    /// Share of this second in which the load generator was busy, or would have been if it had had a core.
+    #[serde(default)]
+    pub own_busy: f64,
 }
 
 /// A point of a distribution.
@@ -172,8 +179,11 @@ pub struct Report {
     pub own_cpu_share: f64,
     /// CPU time of the load generator for a delivery, in µs.
     pub own_cpu_us_a_delivery: f64,
-    /// The load generator itself may have been what limited the run.
+    /// The load generator itself may have been what limited the run: it was busy all the time, or in some of its seconds.
     pub saturated: bool,
+    /// Seconds in which it was.
+    #[serde(default)]
+    pub saturated_seconds: usize,
     /// What went wrong on the network on purpose, if anything was to.
     pub network: Option<Mishaps>,
     /// What else went wrong: an interruption, a clock that jumped, a publisher that ended.
@@ -202,6 +212,9 @@ pub(super) struct Account<'a> {
     pub quiet: Option<Usage>,
     pub busy: Option<Usage>,
     pub own_cpu: Duration,
+    /// The own time until all was sent.
+    pub working: ThreadTime,
+    pub start: Instant,
     pub sent: Duration,
     pub elapsed: Duration,
     pub publishers: &'a [Publisher],
@@ -211,6 +224,7 @@ pub(super) fn report(run: &Run<'_>, account: &Account<'_>) -> Report {
     let deliveries = deliveries(run, account.elapsed);
     let received = deliveries.received.max(1) as f64;
     let own_cpu_share = account.own_cpu.as_secs_f64() / account.elapsed.as_secs_f64();
+    let saturated_seconds = saturated_seconds(run, account);
     let latency = run.tally.latency();
     Report {
         command: run.plan.command.clone(),
@@ -224,10 +238,19 @@ pub(super) fn report(run: &Run<'_>, account: &Account<'_>) -> Report {
         samples: run.samples.borrow().clone(),
         own_cpu_share,
         own_cpu_us_a_delivery: account.own_cpu.as_secs_f64() * 1e6 / received,
-        saturated: own_cpu_share > SATURATED,
+        saturated: saturated_seconds > 0 || account.working.total().as_secs_f64() > SATURATED * account.sent.as_secs_f64(),
+        saturated_seconds,
         network: None,
         troubles: run.troubles.borrow().clone(),
     }
+}
+
+/// Seconds of publishing in which the load generator was busy all the time.
+fn saturated_seconds(run: &Run<'_>, account: &Account<'_>) -> usize {
+    let from = (account.start - run.tally.origin).as_secs_f64();
+    // The end of the first sample that lies in it as a whole.
+    let whole = from + 1.0..=from + account.elapsed.as_secs_f64() + 1.0;
+    run.samples.borrow().iter().filter(|sample| whole.contains(&sample.at) && sample.own_busy > SATURATED).count()
 }
 
 /// Quantiles ever closer to 1, ten for each further nine.
@@ -244,6 +267,7 @@ fn curve(histogram: &Histogram<u64>) -> Vec<Point> {
 fn connections(run: &Run<'_>) -> Connections {
     let crowd = &run.crowd;
     let (failures, ended, members) = (crowd.failures.borrow(), crowd.ended.borrow(), crowd.members.borrow());
+    let back = crowd.back_us.borrow();
     let count = |wanted: fn(Reader) -> bool| members.iter().filter(|member| wanted(member.reader)).count();
     Connections {
         connected: members.len(),
@@ -251,7 +275,9 @@ fn connections(run: &Run<'_>) -> Connections {
         ended: ended.len(),
         idle: count(|reader| reader == Reader::Idle),
         slow: count(|reader| matches!(reader, Reader::Slow(_) | Reader::Stopped)),
-        reconnected: *crowd.reconnected.borrow(),
+        reconnected: crowd.reconnected.get(),
+        moved: back.len(),
+        back_us: Percentiles::from(&*back),
         connect_us: Percentiles::from(&*crowd.connect_us.borrow()),
         trouble: failures.iter().chain(ended.iter()).next().map(ToString::to_string),
     }

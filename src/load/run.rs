@@ -14,7 +14,7 @@ use super::{
     limits::make_room,
     now,
     pace::Pacer,
-    process::{Process, Usage},
+    process::{Process, ThreadTime, Usage},
     publisher::{Frames, Http, Publisher},
     report::{self, Report, Sample},
     tally::Tally,
@@ -64,7 +64,7 @@ pub(super) struct Run<'a> {
 /// The plan can't be carried out, or nobody could connect. What goes wrong later is in the report.
 pub async fn run(plan: &Plan, mut show: impl FnMut(Progress), stop: impl Future<Output = ()>) -> Result<Report, Error> {
     plan.check()?;
-    make_room(plan.connections() + plan.publishers() as usize)?;
+    make_room(plan.files())?;
     let number = getrandom::u32().unwrap_or(0) as u16;
     let run = Run {
         plan,
@@ -104,23 +104,25 @@ impl Run<'_> {
         tokio::time::sleep(SETTLE).await;
         let idle = self.server_usage()?;
         let publishers = self.publishers().await?;
-        let (own, start, quiet) = (own_cpu(), now(), self.server_usage()?);
+        let (own, start, quiet) = (own_time(), now(), self.server_usage()?);
         let mut pacer =
             Pacer { plan: self.plan, tally: &self.tally, publishers, random: fastrand::Rng::with_seed(self.plan.seed), alone_since: None };
         if connected {
             self.work(&mut pacer).await;
         }
-        let sent = start.elapsed();
+        let (sent, working) = (start.elapsed(), own_time().since(own));
         for publisher in &pacer.publishers {
             // A server that does not answer is told apart by what it accepted.
             let _ = tokio::time::timeout(PATIENCE, publisher.finish()).await;
         }
         self.tally.settle(0, PATIENCE).await;
-        let (elapsed, own_cpu) = (start.elapsed(), own_cpu().saturating_sub(own));
+        // What is lost was waited for, which is no time of deliveries.
+        let last = self.tally.origin + Duration::from_micros(self.tally.last_us.get());
+        let (elapsed, own_cpu) = (sent.max(last.saturating_duration_since(start)), own_time().since(own).cpu);
         // The server may have died, which is in the report already.
         let busy = self.server_usage().ok().flatten();
         let publishers = &pacer.publishers;
-        let account = report::Account { before, connected: after, idle, quiet, busy, own_cpu, sent, elapsed, publishers };
+        let account = report::Account { before, connected: after, idle, quiet, busy, own_cpu, working, start, sent, elapsed, publishers };
         let report = report::report(self, &account);
         self.over.set(true);
         self.crowd.stop();
@@ -139,8 +141,8 @@ impl Run<'_> {
         let mut publishers = Vec::new();
         for nth in 0..*connections as usize {
             let publisher = match by {
-                By::Http => Http::connect(profile.clone(), road.clone(), nth).await,
-                By::Client => Frames::connect(&**profile, &road, &self.plan.groups, nth).await,
+                By::Http => Http::connect(profile.clone(), road.clone(), nth, self.tally.clone()).await,
+                By::Client => Frames::connect(&**profile, &road, &self.plan.groups, nth, self.tally.clone()).await,
             };
             publishers.push(publisher.map_err(Error::Publisher)?);
         }
@@ -151,7 +153,7 @@ impl Run<'_> {
     async fn work(&self, pacer: &mut Pacer<'_>) {
         let churn = async {
             match self.plan.churn {
-                Some(churn) => self.crowd.churn(churn.a_second).await,
+                Some(a_second) => self.crowd.churn(a_second).await,
                 None => std::future::pending().await,
             }
         };
@@ -183,7 +185,8 @@ impl Run<'_> {
             tokio::time::sleep(SAMPLE).await;
             let after = reading();
             let latest = (self.tally.delivered.get(), self.published());
-            let sample = self.sample(before.steady, after.steady, (latest.0 - counted.0, latest.1 - counted.1));
+            let mut sample = self.sample(before.steady, after.steady, (latest.0 - counted.0, latest.1 - counted.1));
+            sample.own_busy = after.own.since(before.own).total().as_secs_f64() / (after.steady - before.steady).as_secs_f64();
             if self.samples.borrow().len() < SAMPLES {
                 self.samples.borrow_mut().push(sample);
             }
@@ -206,22 +209,23 @@ impl Run<'_> {
         let seconds = (to - from).as_secs_f64();
         Sample {
             at: (to - self.tally.origin).as_secs_f64(),
-            connected: self.crowd.members.borrow().len() - self.crowd.ended.borrow().len(),
+            connected: self.crowd.present(),
             published_per_second: published as f64 / seconds,
             delivered_per_second: delivered as f64 / seconds,
             lost: self.tally.passed.get(),
             p50_us: latency.value_at_quantile(0.5),
             p99_us: latency.value_at_quantile(0.99),
+            own_busy: 0.0,
         }
     }
 }
 
-/// CPU time of the thread that all this runs on.
-fn own_cpu() -> Duration {
+/// Time of the thread that all this runs on.
+fn own_time() -> ThreadTime {
     // Where there is no /proc, it is not said whether we were the bottleneck.
-    Process::own_thread_cpu().unwrap_or_default()
+    Process::own_thread().unwrap_or_default()
 }
 
 fn reading() -> clock::Reading {
-    clock::Reading { steady: now(), wall: wall(), cpu: own_cpu() }
+    clock::Reading { steady: now(), wall: wall(), own: own_time() }
 }

@@ -2,12 +2,15 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
+
+use super::Marker;
 
 /// Longest latency that is told apart, in µs: 10 minutes.
 const LONGEST_US: u64 = 600_000_000;
@@ -21,6 +24,8 @@ pub(super) struct Tally {
     pub run: u16,
     /// Messages published, by stream: of each group one for each publisher.
     pub published: RefCell<Vec<u64>>,
+    /// Numbers that the server did not accept, by stream, in order.
+    pub refused: RefCell<HashMap<usize, Vec<u64>>>,
     /// How many publishers each group has.
     pub publishers: u32,
     /// Connections that follow, by group.
@@ -41,6 +46,8 @@ pub(super) struct Tally {
     latency: RefCell<Histogram<u64>>,
     /// The same since the last sample.
     pub recent: RefCell<Histogram<u64>>,
+    /// When the last of them was received, in µs.
+    pub last_us: Cell<u64>,
     /// Rings when `delivered` reaches it.
     wake_at: Cell<u64>,
     bell: Notify,
@@ -69,6 +76,7 @@ impl Tally {
             origin,
             run,
             published: RefCell::new(vec![0; groups * publishers as usize]),
+            refused: RefCell::default(),
             publishers,
             followers: RefCell::new(vec![0; groups]),
             due: zero(),
@@ -79,6 +87,7 @@ impl Tally {
             bytes: zero(),
             latency: RefCell::new(histogram()),
             recent: RefCell::new(histogram()),
+            last_us: zero(),
             wake_at: Cell::new(u64::MAX),
             bell: Notify::new(),
         })
@@ -98,6 +107,22 @@ impl Tally {
         published[stream]
     }
 
+    /// Whether this mark was made by this run, and not after now: otherwise the server made it, or changed it on its way.
+    pub(super) fn made(&self, marker: &Marker, now_us: u64) -> bool {
+        let published = self.published.borrow().get(marker.stream as usize).copied().unwrap_or(0);
+        (1..=published).contains(&marker.number) && marker.due_us <= now_us
+    }
+
+    /// The server did not accept a message: nobody is to get it, or to wait for it.
+    pub(super) fn refuse(&self, stream: usize, number: u64) {
+        let mut refused = self.refused.borrow_mut();
+        let numbers = refused.entry(stream).or_default();
+        if let Err(at) = numbers.binary_search(&number) {
+            numbers.insert(at, number);
+            self.give_up(self.followers.borrow()[stream / self.publishers as usize]);
+        }
+    }
+
     /// Deliveries that are under way.
     pub(super) fn under_way(&self) -> u64 {
         self.due.get().saturating_sub(self.delivered.get())
@@ -110,8 +135,9 @@ impl Tally {
     }
 
     /// Enters a delivery.
-    pub(super) fn deliver(&self, latency_us: u64) {
-        self.recent.borrow_mut().saturating_record(latency_us);
+    pub(super) fn deliver(&self, due_us: u64, now_us: u64) {
+        self.recent.borrow_mut().saturating_record(now_us - due_us.min(now_us));
+        self.last_us.set(now_us);
         add(&self.delivered, 1);
         if self.delivered.get() == self.wake_at.get() {
             self.bell.notify_one();

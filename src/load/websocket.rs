@@ -22,6 +22,9 @@ use crate::client::Io;
 /// Read at once. All connections of a thread share the buffer, so it may be large.
 const SCRATCH: usize = 64 * 1024;
 
+/// Longest frame that is awaited, in bytes: more than any server here sends.
+const LONGEST: usize = 64 << 20;
+
 /// Longest answer to the upgrade, in bytes.
 const HEAD: usize = 8 * 1024;
 
@@ -176,7 +179,7 @@ impl Socket {
             return Poll::Ready(each(&scratch[..filled]).map(|()| read));
         }
         let mut rest = &scratch[..filled];
-        while let Some((frame, after)) = split_frame(rest) {
+        while let Some((frame, after)) = split_frame(rest).map_err(io::Error::other)? {
             rest = after;
             match frame {
                 Frame::Data(payload) => each(payload)?,
@@ -262,22 +265,31 @@ pub(super) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 }
 
 /// The first frame and what comes after it; `None` if it is not whole. A message in several frames is taken as several.
-pub(super) fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let (start, len) = match second & 0x7f {
-        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
-        len => (2, u64::from(len)),
+///
+/// # Errors
+/// No server sends that.
+pub(super) fn split_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, &[u8])>, String> {
+    let [first, second, ..] = *bytes else { return Ok(None) };
+    let width = match second {
+        0..126 => 0,
+        126 => 2,
+        127 => 8,
+        128.. => return Err("the server sent a masked frame".into()),
     };
-    let end = start + usize::try_from(len).ok()?;
-    let payload = bytes.get(start..end)?;
+    let start = 2 + width;
+    let Some(digits) = bytes.get(2..start) else { return Ok(None) };
+    let len = if width == 0 { u64::from(second) } else { digits.iter().fold(0, |len, byte| len << 8 | u64::from(*byte)) };
+    let Some(short) = usize::try_from(len).ok().filter(|len| *len <= LONGEST) else {
+        return Err(format!("the server began a frame of {len} bytes; {LONGEST} are the most that is awaited"));
+    };
+    let Some((payload, rest)) = bytes[start..].split_at_checked(short) else { return Ok(None) };
     let frame = match first & 0x0f {
         8 => Frame::Close(payload),
         9 => Frame::Ping(payload),
         10 => Frame::Pong,
         _ => Frame::Data(payload),
     };
-    Some((frame, &bytes[end..]))
+    Ok(Some((frame, rest)))
 }
 
 #[cfg(test)]
@@ -293,10 +305,19 @@ mod tests {
             wire[1] &= 0x7f;
             let mask = wire.len() - len - 4;
             wire.drain(mask..mask + 4);
-            assert_eq!(split_frame(&wire[..wire.len() - 1]), None);
+            assert_eq!(split_frame(&wire[..wire.len() - 1]), Ok(None));
             wire.push(0x8a);
-            assert_eq!(split_frame(&wire), Some((Frame::Data(&vec![7; len]), &[0x8a][..])));
+            assert_eq!(split_frame(&wire), Ok(Some((Frame::Data(&vec![7; len]), &[0x8a][..]))));
         }
+    }
+
+    #[test]
+    fn what_no_server_sends_is_refused() {
+        let masked = [0x82, 0x81, 1, 2, 3, 4, 5];
+        assert!(split_frame(&masked).unwrap_err().contains("masked"));
+        let mut huge = vec![0x82, 127];
+        huge.extend_from_slice(&u64::MAX.to_be_bytes());
+        assert!(split_frame(&huge).unwrap_err().contains("18446744073709551615 bytes"));
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Metrics: every name in one place.
 //!
 //! Owns the names, labels and units of everything that `/metrics` shows, and the registry behind it. Does not decide when something counts: the rooms
-//! that call it do. Its invariant: every label has a bounded set of values that this program chose itself; never a group, a user, an address, or text
-//! from a peer.
+//! that call it do. Its invariant: every label has a bounded set of values that this program chose itself; never a group, a user, a
+//! peer's address, or text from a peer.
+
+mod redis;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{family::Family, histogram::exponential_buckets, info::Info},
+    metrics::{family::Family, info::Info},
     registry::{Metric, Registry, Unit},
 };
+
+pub use redis::{RedisLink, RedisMetrics};
 
 /// Something that only grows.
 pub type Counter = prometheus_client::metrics::counter::Counter;
@@ -22,25 +26,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Something that is measured each time, in buckets.
 pub type Histogram = prometheus_client::metrics::histogram::Histogram;
 
-/// The connections of a node to Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisLink {
-    /// Publishing and reading.
-    Commands,
-    /// What other nodes, and this one, have published.
-    Events,
-}
-
-impl RedisLink {
-    /// The value of the label `link`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Commands => "commands",
-            Self::Events => "events",
-        }
-    }
-}
+/// Buckets of a histogram of seconds: from 0.1 ms to 6.5 s.
+const SECONDS: [f64; 9] = [0.000_1, 0.000_4, 0.001_6, 0.006_4, 0.025_6, 0.102_4, 0.409_6, 1.638_4, 6.553_6];
 
 /// The values of the label `transport`.
 pub const TRANSPORTS: [&str; 3] = ["websocket", "websocket_tls", "webtransport"];
@@ -68,11 +55,6 @@ struct Handshake {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Link {
-    link: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,20 +95,7 @@ pub struct Metrics {
     pub mailbox_full: Counter,
     /// Panics that ended one connection or one request.
     pub panics: Counter,
-    /// Groups that this node has subscribed to in Redis.
-    pub redis_groups: Gauge,
-    /// Reads that found and delivered what the link for events had lost.
-    pub redis_repairs: Counter,
-    /// Commands that Redis refused.
-    pub redis_refusals: Counter,
-    /// Messages on our channels that are no events.
-    pub redis_foreign: Counter,
-    /// From giving a publish to Redis to its answer, in seconds.
-    pub redis_publish: Histogram,
-    /// From publishing a probe to its return on the link for events, in seconds.
-    pub redis_probe: Histogram,
-    redis_links: Family<Link, Gauge>,
-    redis_losses: Family<Link, Counter>,
+    redis: redis::Families,
     connections: Family<Transport, Gauge>,
     closed: Family<Closed, Counter>,
     handshakes: Family<Handshake, Counter>,
@@ -152,13 +121,6 @@ fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help:
     metric
 }
 
-/// Registers a histogram of seconds, from 0.1 ms to 6.5 s.
-fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
-    let metric = Histogram::new(exponential_buckets(0.000_1, 4.0, 9));
-    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
-    metric
-}
-
 impl Metrics {
     /// All metrics at zero, in a registry of their own.
     #[must_use]
@@ -169,17 +131,8 @@ impl Metrics {
         let outbox_bytes = Gauge::default();
         r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
         r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        let redis_publish = seconds(r, "redis_publish", "From giving a publish to Redis to its answer");
-        let redis_probe = seconds(r, "redis_probe", "From publishing a probe to its return on the link for events");
         let metrics = Self {
-            redis_publish,
-            redis_probe,
-            redis_groups: added(r, "redis_groups", "Groups that this node has subscribed to in Redis"),
-            redis_repairs: added(r, "redis_repairs", "Reads that delivered, or told as a gap, what the link for events had lost"),
-            redis_refusals: added(r, "redis_refusals", "Commands that Redis refused"),
-            redis_foreign: added(r, "redis_foreign_messages", "Messages on channels of this server that are no events"),
-            redis_links: added(r, "redis_link_up", "Whether a link to Redis works (1) or not (0)"),
-            redis_losses: added(r, "redis_link_losses", "How often a link to Redis that worked was lost"),
+            redis: redis::Families::new(r),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
             presence: added(r, "presence", "Users in groups whose policy has presence, on this node, each once a group"),
             presence_swept: added(
@@ -233,14 +186,10 @@ impl Metrics {
         TRANSPORTS.into_iter().map(|transport| u64::try_from(open(transport)).unwrap_or(0)).sum()
     }
 
-    /// A link to Redis works, or does not.
-    pub fn redis_link(&self, link: RedisLink, up: bool) {
-        self.redis_links.get_or_create(&Link { link: link.name() }).set(up.into());
-    }
-
-    /// A link to Redis that worked was lost.
-    pub fn redis_link_lost(&self, link: RedisLink) {
-        self.redis_losses.get_or_create(&Link { link: link.name() }).inc();
+    /// What is counted of one Redis; `redis` is its address as the operator wrote it, without user and password.
+    #[must_use]
+    pub fn redis(&self, redis: &str) -> RedisMetrics {
+        self.redis.of(redis)
     }
 
     /// An attempt to connect succeeded or failed.
@@ -304,15 +253,17 @@ mod tests {
         metrics.frames_in.inc_by(4);
         metrics.mailbox_full.inc_by(5);
         metrics.panics.inc_by(6);
-        metrics.redis_groups.set(8);
-        metrics.redis_repairs.inc_by(9);
-        metrics.redis_refusals.inc_by(10);
-        metrics.redis_foreign.inc_by(11);
-        metrics.redis_publish.observe(0.002);
-        metrics.redis_probe.observe(1000.0);
-        metrics.redis_link(RedisLink::Commands, true);
-        metrics.redis_link(RedisLink::Events, false);
-        metrics.redis_link_lost(RedisLink::Events);
+        let redis = metrics.redis("a:1/0");
+        redis.groups.set(8);
+        redis.repairs.inc_by(9);
+        redis.refusals.inc_by(10);
+        redis.foreign.inc_by(11);
+        redis.publish.observe(0.002);
+        redis.probe.observe(1000.0);
+        redis.link(RedisLink::Commands, true);
+        redis.link(RedisLink::Events, false);
+        redis.link_lost(RedisLink::Events);
+        metrics.redis("b:1/0").groups.set(12);
         metrics.dropped("slow", 7);
         metrics.handshake("websocket", "accepted");
         metrics.published("api");
@@ -336,15 +287,16 @@ mod tests {
             "fanfare_frames_received_total 4",
             "fanfare_mailbox_full_total 5",
             "fanfare_panics_total 6",
-            "fanfare_redis_groups 8",
-            "fanfare_redis_repairs_total 9",
-            "fanfare_redis_refusals_total 10",
-            "fanfare_redis_foreign_messages_total 11",
-            "fanfare_redis_publish_seconds_sum 0.002",
-            r#"fanfare_redis_probe_seconds_bucket{le="+Inf"} 1"#,
-            r#"fanfare_redis_link_up{link="commands"} 1"#,
-            r#"fanfare_redis_link_up{link="events"} 0"#,
-            r#"fanfare_redis_link_losses_total{link="events"} 1"#,
+            r#"fanfare_redis_groups{redis="a:1/0"} 8"#,
+            r#"fanfare_redis_groups{redis="b:1/0"} 12"#,
+            r#"fanfare_redis_repairs_total{redis="a:1/0"} 9"#,
+            r#"fanfare_redis_refusals_total{redis="a:1/0"} 10"#,
+            r#"fanfare_redis_foreign_messages_total{redis="a:1/0"} 11"#,
+            r#"fanfare_redis_publish_seconds_sum{redis="a:1/0"} 0.002"#,
+            r#"fanfare_redis_probe_seconds_bucket{le="+Inf",redis="a:1/0"} 1"#,
+            r#"fanfare_redis_link_up{redis="a:1/0",link="commands"} 1"#,
+            r#"fanfare_redis_link_up{redis="a:1/0",link="events"} 0"#,
+            r#"fanfare_redis_link_losses_total{redis="a:1/0",link="events"} 1"#,
             r#"fanfare_events_dropped_total{reason="slow"} 7"#,
             r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
             r#"fanfare_events_published_total{source="api"} 1"#,

@@ -3,7 +3,7 @@
 //! One task each. It waits for one thing, gives it to the session, does all that the session says, and writes. Live events do not pass through it: the hub writes them
 //! directly, and the task steps in only when the wire is blocked. Its invariant: it is counted when it opens and when it closes, once each.
 
-use std::{rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -61,6 +61,9 @@ pub(super) trait Peer {
 /// How long a peer gets to take the goodbye, and then to close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Answers that wait for each other, at most.
+const ANSWERS_BYTES: usize = 16 * 1024;
+
 /// Runs a connection from its acceptance to its end.
 ///
 /// What is moved while it runs is boxed: a task keeps room for both places.
@@ -72,7 +75,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let code = loop {
-        let closed = connection.pump(&*peer).await;
+        let closed = connection.answer(&*peer).await;
         if let Then::EndReply(stream) = then {
             peer.end_reply(stream);
         }
@@ -82,7 +85,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
                 connection.leave_all();
                 break Code::GoingAway;
             }
-            None => then = connection.next(&mut *peer).await,
+            None => then = connection.next_or_flush(&mut *peer).await,
         }
     };
     // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
@@ -147,6 +150,23 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
+    /// Waits for one thing and gives it to the session. Answers are written when there is nothing else to do at once, so that those to frames that came together leave together.
+    async fn next_or_flush<P: Peer>(&mut self, peer: &mut P) -> Then {
+        let (link, metrics) = (self.member.link().clone(), &self.context.metrics);
+        if link.waiting() >= ANSWERS_BYTES {
+            link.flush(metrics, now());
+        }
+        let mut next = pin!(self.next(peer));
+        poll_fn(|cx| {
+            let polled = next.as_mut().poll(cx);
+            if polled.is_pending() {
+                link.flush(metrics, now());
+            }
+            polled
+        })
+        .await
+    }
+
     /// Waits for one thing and gives it to the session.
     async fn next<P: Peer>(&mut self, peer: &mut P) -> Then {
         let Context { metrics, farewell, .. } = &**self.context;
@@ -212,13 +232,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Does all that the session wants done and writes; tells the code if that was to close.
-    async fn pump<P: Peer>(&mut self, peer: &P) -> Option<Code> {
-        let closed = self.answer(peer).await;
-        self.member.link().flush(&self.context.metrics, now());
-        closed
-    }
-
+    /// Does all that the session wants done; tells the code if that was to close.
     async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Code> {
         while let Some(output) = self.session.poll() {
             match output {
@@ -346,7 +360,7 @@ impl Connection<'_> {
             None => LINGER,
         };
         let metrics = &self.context.metrics;
-        let flushed = tokio::time::timeout(patience, std::future::poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
+        let flushed = tokio::time::timeout(patience, poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
         if matches!(flushed, Ok(Ok(()))) {
             let _ = tokio::time::timeout(LINGER.min(patience), peer.close(code)).await;
         }

@@ -86,8 +86,10 @@ impl Http {
         let lifetime = limits.http_lifetime;
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
-        let http =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(deadline).serve_connection(TokioIo::new(stream), service);
+        let mut http = http1::Builder::new();
+        // Answers to requests that came together leave together.
+        http.timer(TokioTimer::new()).header_read_timeout(deadline).pipeline_flush(true);
+        let http = http.serve_connection(TokioIo::new(stream), service);
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),

@@ -19,8 +19,11 @@ use crate::{
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 /// A node, a member, and three events that it has had.
-async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
-    let a = node(url).await;
+pub async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
+    three_events_on(node(url).await).await
+}
+
+pub async fn three_events_on(a: TestServer) -> (TestServer, TestClient, Position) {
     let mut client = a.client(WEBSOCKET).await;
     client.subscribe("team", None).await;
     for n in 1..=3 {
@@ -32,7 +35,7 @@ async fn three_events(url: &str) -> (TestServer, TestClient, Position) {
 }
 
 /// Publishes until it is taken.
-async fn publish(node: &TestServer) -> Position {
+pub async fn publish(node: &TestServer) -> Position {
     loop {
         match node.try_publish("team", "new", None).await {
             Ok(receipt) => return receipt.position,
@@ -42,7 +45,7 @@ async fn publish(node: &TestServer) -> Position {
 }
 
 /// The group has begun anew: members are told, events of the new epoch come from its first, and the old position is worth nothing.
-async fn has_begun_anew(node: &TestServer, client: &mut TestClient, old: Position) {
+pub async fn has_begun_anew(node: &TestServer, client: &mut TestClient, old: Position) {
     let new = publish(node).await;
     assert_ne!(new.epoch, old.epoch);
     assert_eq!(new.offset, 1);

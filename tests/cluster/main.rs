@@ -1,23 +1,32 @@
 //! Several nodes and a real `redis-server`: what makes them one server, and what they do when Redis, a link or a node fails.
 //!
-//! `sharing` is the ordinary life, `ways_in` is how a node gets at its server,
-//! `leases` is who knows that it lives, `faults` makes a link fail, `lives` the server and what it knows, `model` makes anything fail at any time and compares with a simple
-//! model. `redis` starts servers, `relay` stands between a node and its server and does harm.
+//! `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `spread` has several servers, in `sentinels` the primary
+//! changes, `load` is the load generator on several nodes; `leases` is who knows that a node lives, `presence` who is where; `faults` makes a
+//! link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew, `model` makes anything fail at any time and
+//! compares with a simple model. `redis` starts servers, `relay` stands between a node and its server and does harm, `actor` plays a server.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
 
+mod actor;
 #[path = "../it/common.rs"]
 #[allow(dead_code, reason = "shared with another test")]
 mod common;
 mod faults;
 mod leases;
 mod lives;
+mod load;
 mod model;
 mod nodes;
 #[path = "../it/people.rs"]
 mod people;
 mod presence;
 mod redis;
+mod refusals;
 mod relay;
+#[path = "../it/running.rs"]
+#[allow(dead_code, reason = "shared with another test")]
+mod running;
+mod sentinels;
 mod sharing;
+mod spread;
 mod ways_in;

@@ -26,7 +26,13 @@ pub fn redis_config(url: &str) -> redis::Config {
 }
 
 pub fn node_config(redis: redis::Config, workers: usize) -> Config {
-    Config { broker: BrokerConfig::Redis(Box::new(redis)), ..config(workers) }
+    Config { broker: BrokerConfig::Redis(vec![redis]), ..config(workers) }
+}
+
+/// How a node of a test uses several, of which groups are spread.
+pub fn spread_config(urls: &[String]) -> Config {
+    let redis = urls.iter().map(|url| redis_config(url)).collect();
+    Config { broker: BrokerConfig::Redis(redis), ..config(1) }
 }
 
 /// A node that is ready.

@@ -13,6 +13,8 @@ pub struct RedisServer {
     child: Option<Child>,
     dir: tempfile::TempDir,
     args: Vec<String>,
+    /// A sentinel, with this configuration.
+    sentinel: Option<String>,
 }
 
 /// A port that nobody listens on at the moment.
@@ -29,25 +31,42 @@ impl RedisServer {
     /// The same with more arguments.
     pub fn with(args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut server = Self { port: free_port(), child: None, dir: tempfile::tempdir().unwrap(), args };
+        let mut server = Self { port: free_port(), child: None, dir: tempfile::tempdir().unwrap(), args, sentinel: None };
         server.run();
         server
     }
 
     /// Where a server will be that has not been started.
     pub fn absent() -> Self {
-        Self { port: free_port(), child: None, dir: tempfile::tempdir().unwrap(), args: Vec::new() }
+        Self { port: free_port(), child: None, dir: tempfile::tempdir().unwrap(), args: Vec::new(), sentinel: None }
+    }
+
+    /// A sentinel; its port and directory are added to the lines of its configuration.
+    pub fn sentinel(lines: &str) -> Self {
+        let mut server = Self::absent();
+        server.sentinel = Some(lines.to_owned());
+        server.run();
+        server
     }
 
     /// Starts the server, at the port where it was.
     pub fn run(&mut self) {
         let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let mut command = Command::new(program);
-        command
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(self.dir.path());
-        command.args(&self.args).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("redis-server is installed (scripts/test does it)");
+        let (port, dir) = (self.port.to_string(), self.dir.path());
+        if let Some(lines) = &self.sentinel {
+            let path = dir.join("sentinel.conf");
+            std::fs::write(&path, format!("port {port}\nbind 127.0.0.1\ndir {}\n{lines}\n", dir.display())).unwrap();
+            command.arg(path).arg("--sentinel");
+        } else {
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir);
+        }
+        let child = command
+            .args(&self.args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (scripts/test does it)");
         self.child = Some(child);
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(self.addr()).is_err() {
@@ -62,6 +81,11 @@ impl RedisServer {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Starts it with these arguments from now on.
+    pub fn set_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -82,10 +106,16 @@ impl RedisServer {
         let encoded: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
         let mut stream = TcpStream::connect(self.addr()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(format!("*{}\r\n{encoded}*1\r\n$4\r\nQUIT\r\n", words.len()).as_bytes()).unwrap();
+        stream.write_all(format!("*{}\r\n{encoded}", words.len()).as_bytes()).unwrap();
+        if self.sentinel.is_some() {
+            // It knows no QUIT.
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        } else {
+            stream.write_all(b"*1\r\n$4\r\nQUIT\r\n").unwrap();
+        }
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned()
+        if self.sentinel.is_some() { answer } else { answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned() }
     }
 
     /// The number that a command answers.

@@ -1,103 +1,13 @@
 //! The binary as operators meet it: exit codes, the line that names key and value, signals, and the commands against a running server.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::Read as _,
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-/// Longest wait for anything here; only a failure takes that long.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-pub fn fanfare(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-    // Nothing of the caller's environment, so that neither a key nor a setting leaks in.
-    command.env_clear().env("HOME", home).env("FANFARE_TLS__DEVELOPMENT", home.join("certs")).current_dir(home);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// A `fanfare dev` on ports that the kernel chose; killed when dropped.
-pub struct Running {
-    pub home: tempfile::TempDir,
-    pub child: Child,
-    pub http: String,
-}
-
-impl Running {
-    pub fn start(args: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let any = "127.0.0.1:0";
-        let mut child = fanfare(home.path()).args(["dev", "--http", any, "--secure", any, "--quic", any]).args(args).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let http =
-            lines.find_map(|line| line.trim_start().strip_prefix("HTTP ").map(str::trim).map(str::to_owned)).expect("an HTTP listener");
-        let http = http.split(' ').next().unwrap().to_owned();
-        // The last line is printed when everything listens.
-        assert!(lines.any(|line| line.contains(" send notification sales_team ")));
-        Self { home, child, http }
-    }
-
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = fanfare(self.home.path());
-        command.args(args).args(["--url", &self.http]);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// The key that `fanfare dev` made for this home.
-    pub fn key(&self) -> String {
-        let path =
-            fanfare::auth::dev_key::default_path(|name| (name == "HOME").then(|| self.home.path().to_str().unwrap().to_owned())).unwrap();
-        fanfare::auth::dev_key::load(&path).unwrap().expose().to_owned()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-    }
-
-    /// Asks for the metrics until events have been delivered.
-    fn until_it_has_delivered(&self) {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            let mut stream = TcpStream::connect(self.http.strip_prefix("http://").unwrap()).unwrap();
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            let delivered = answer.lines().find_map(|line| line.strip_prefix("fanfare_events_delivered_total "));
-            if delivered.is_some_and(|count| count != "0") {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("nothing is delivered");
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the server does not end");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::running::{PATIENCE, Running, fanfare};
 
 /// Runs a server that must not start; its exit code and its last words.
 fn refused(mode: &str, home: &Path, args: &[&str]) -> (Option<i32>, String) {
@@ -249,14 +159,6 @@ fn an_interrupt_ends_with_0_and_frees_the_port() {
     assert!(TcpStream::connect(addr).is_err());
 }
 
-/// Runs `fanfare load` against the server, and gives its report if it ended with `code`.
-pub fn loaded(server: &Running, args: &[&str], code: i32) -> fanfare::load::Report {
-    let output = server.run(&[&["load", "--json"], args].concat());
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{words} {}", String::from_utf8_lossy(&output.stdout));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[test]
 fn load_accounts_for_every_delivery_over_every_transport() {
     let server = Running::start(&["--workers", "2"]);
@@ -285,6 +187,10 @@ fn load_says_what_is_wrong_with_its_orders() {
         (&["--ws", "1", "--size", "10"], 2, "size = 10: a message carries a mark of 35 bytes"),
         (&["--ws", "1", "--rate", "0"], 2, "rate = 0: has to be above 0"),
         (&[], 2, "at least one connection"),
+        (&["--idle", "1", "--publish-by", "http"], 2, "--publish-by: nobody follows anything"),
+        (&["--ws", "1", "--resume"], 2, "--resume: nobody comes back"),
+        (&["--ws", "1", "--groups", "3", "--groups-each", "2"], 2, "groups-each = 2: has to divide the 3 groups"),
+        (&["--ws", "1", "--assert", "lost=0,,p99<1ms"], 2, "has to be FIGURE"),
         (&["--ws", "1", "--pid", "0"], 2, "process 0 can't be measured"),
         (&["--ws", "1", "--api-key", "wrong"], 1, "HTTP 401"),
         (&["--ws", "1", "--url", "http://127.0.0.1:1"], 3, "connecting to http://127.0.0.1:1/"),

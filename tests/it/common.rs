@@ -168,11 +168,17 @@ impl TestServer {
         TestClient { client, request: 0 }
     }
 
-    /// What a metric says now; 0 if it has never been counted.
-    pub fn metric(&self, line: &str) -> f64 {
+    /// What a metric says now: the sum of its series that have these labels, such as `name` or `name{label="value"}`; 0 if there is none.
+    pub fn metric(&self, series: &str) -> f64 {
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let wanted: Vec<&str> = labels.trim_end_matches('}').split(',').collect();
         let text = self.parts.metrics.encode();
-        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
-        found.unwrap_or(0.0)
+        let found = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let labels = series.strip_prefix(name).filter(|rest| rest.is_empty() || rest.starts_with('{'))?;
+            wanted.iter().all(|label| labels.contains(label)).then(|| value.parse::<f64>().ok())?
+        });
+        found.sum()
     }
 }
 

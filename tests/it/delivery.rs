@@ -66,6 +66,21 @@ async fn who_has_said_goodbye_is_told_and_counted_no_more_however_long_the_wire_
 }
 
 #[tokio::test]
+async fn frames_that_come_together_are_answered_one_by_one_and_in_order() {
+    let server = TestServer::start(1);
+    for way in WAYS {
+        let mut client = server.client(way).await;
+        // More answers than wait for each other.
+        for n in 0..4000 {
+            client.send(ClientFrame::Ping(n)).await;
+        }
+        for n in 0..4000 {
+            assert_eq!(client.next().await, ServerFrame::Pong(n), "{way:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn secure_websockets_work_too() {
     let server = TestServer::start(2);
     let mut target = server.target(WAYS[0]);

@@ -14,5 +14,6 @@ mod load;
 mod noise;
 mod people;
 mod presence;
+mod running;
 mod slow;
 mod steering;

@@ -15,7 +15,10 @@ use sha1::{Digest as _, Sha1};
 
 pub(super) use presence::Part;
 
-use super::resp::{put_bulk, put_head};
+use super::{
+    resp::{put_bulk, put_head},
+    wire::LinkError,
+};
 use crate::protocol::{GroupName, IdempotencyKey, Position, Retention, limits};
 
 /// A script and the name under which the server keeps it.
@@ -250,7 +253,9 @@ fn ms(time: Duration) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Identity {
     /// It takes writes.
-    pub(super) primary: bool,
+    primary: bool,
+    /// It is a part of a Redis Cluster.
+    cluster: bool,
     run: String,
     replication: String,
     /// Whose data it had before it was promoted.
@@ -261,12 +266,28 @@ impl Identity {
     /// Reads the answer to `INFO`. Servers that hide a line have one identity for ever.
     pub(super) fn from_info(text: &str) -> Self {
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().to_owned();
-        Self { primary: line("role") != "slave", run: line("run_id"), replication: line("master_replid"), former: line("master_replid2") }
+        let cluster = [line("redis_mode"), line("server_mode")].iter().any(|mode| mode == "cluster");
+        Self {
+            primary: line("role") != "slave",
+            cluster,
+            run: line("run_id"),
+            replication: line("master_replid"),
+            former: line("master_replid2"),
+        }
+    }
+
+    /// The same, if it can be worked with.
+    pub(super) fn usable(self) -> Result<Self, LinkError> {
+        match self {
+            Self { cluster: true, .. } => Err(LinkError::Cluster),
+            Self { primary: false, .. } => Err(LinkError::Replica),
+            usable => Ok(usable),
+        }
     }
 
     /// The identity from now on, if what `INFO replication` says later differs. The process is the same, as long as the connection is.
     pub(super) fn replaced_by(&self, seen: Self) -> Option<Self> {
-        let seen = Self { run: self.run.clone(), ..seen };
+        let seen = Self { run: self.run.clone(), cluster: self.cluster, ..seen };
         (seen != *self).then_some(seen)
     }
 }
@@ -305,7 +326,8 @@ mod tests {
             (identity.primary, identity.run.as_str(), identity.replication.as_str(), identity.former.as_str()),
             (true, "r1", "a", "b")
         );
-        assert!(!Identity::from_info("role:slave").primary);
-        assert!(Identity::from_info("").primary);
+        assert!(matches!(Identity::from_info("role:slave").usable(), Err(LinkError::Replica)));
+        assert!(matches!(Identity::from_info("redis_mode:cluster").usable(), Err(LinkError::Cluster)));
+        assert!(Identity::from_info("").usable().is_ok());
     }
 }

@@ -1,22 +1,26 @@
-//! The link for events: subscriptions out, events in, and finding out whether it is as alive as it looks.
-//!
-//! A probe goes the way of events: published over the link for commands, it has to come back here. Before it, in the same row, go questions
-//! for the positions of some groups. So when the probe has come back, everything up to those positions must have come too, and what has not
-//! is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out whether the other
-//! end is there while the link for commands is down.
+//! The link for events: subscriptions out, events in. `inlet` is what comes from inside the node, `probe` finds out whether the link is as
+//! alive as it looks.
+
+mod inlet;
+mod probe;
 
 use std::{
     future::Future,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{Notify, mpsc};
+use futures_util::{future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
 use tracing::warn;
 
+pub(super) use self::inlet::{Attach, Detached};
+use self::{
+    inlet::{ATTACHING, Arrival, Done, Inlet},
+    probe::Round,
+};
 use super::{
     Backoff, Config,
     command::{Command, Commands, Range},
@@ -26,18 +30,16 @@ use super::{
     presence::Register,
     random_epoch,
     resp::{Reply, put_command},
+    sentinel::{Found, Locator},
     status::Status,
-    table::{Answer, Name, Page, Read, Table, Why},
+    table::{Name, Page, Read, Table, Why},
     wire::{LinkError, Wire},
 };
 use crate::{
     broker::{Deliver, Error},
-    metrics::{Metrics, RedisLink},
-    protocol::{Event, GroupName, Position, PresenceChange, Retention},
+    metrics::{RedisLink, RedisMetrics},
+    protocol::{Event, Position, PresenceChange},
 };
-
-/// Workers that wait to attach; a worker asks once for each group that is new to it.
-pub(super) const ATTACHING: usize = 4096;
 
 /// Names in one SUBSCRIBE or UNSUBSCRIBE.
 const NAMES: usize = 512;
@@ -51,95 +53,21 @@ const PAGE: usize = 128;
 /// How long a full mailbox is left alone before it is tried again.
 const MAILBOX_PAUSE: Duration = Duration::from_millis(1);
 
-/// A probe is lost after so many times the timeout, even if other things come.
-const PATIENCE: u32 = 5;
-
-/// A worker wants a group.
-pub(super) struct Attach {
-    pub(super) group: GroupName,
-    pub(super) retention: Option<Retention>,
-    pub(super) answer: Answer,
-}
-
-/// Groups that workers do not want any more. Bounded by what is attached: each attachment ends once.
-#[derive(Default)]
-pub(super) struct Detached {
-    groups: Mutex<Vec<GroupName>>,
-    some: Notify,
-}
-
-impl Detached {
-    pub(super) fn push(&self, group: GroupName) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(group);
-        self.some.notify_one();
-    }
-
-    /// Waits until there are some.
-    async fn take(&self) -> Vec<GroupName> {
-        self.some.notified().await;
-        std::mem::take(&mut self.groups.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Positions that were read before a probe was published.
-struct Round {
-    number: u64,
-    since: Instant,
-    returned: bool,
-    /// `None`: they are still awaited.
-    checks: Option<Vec<(Read, Position)>>,
-}
-
-/// Something that was asked over the link for commands.
-enum Done {
-    Read(Read, Result<Page, Error>),
-    Round(u64, Result<Vec<(Read, Position)>, Error>),
-}
-
 /// Owns the link and the table.
 pub(super) struct Follower {
     hub: Hub,
     inlet: Inlet,
 }
 
-/// Where requests and answers come from.
-struct Inlet {
-    attaching: mpsc::Receiver<Attach>,
-    detached: Arc<Detached>,
-    asked: FuturesUnordered<BoxFuture<'static, Done>>,
-}
-
-enum Arrival {
-    Attach(Attach),
-    Detached(Vec<GroupName>),
-    Done(Done),
-}
-
-impl Inlet {
-    /// The next of them. Safe to cancel.
-    async fn next(&mut self) -> Arrival {
-        tokio::select! {
-            Some(attach) = self.attaching.recv() => Arrival::Attach(attach),
-            groups = self.detached.take() => Arrival::Detached(groups),
-            Some(done) = self.asked.next(), if !self.asked.is_empty() => Arrival::Done(done),
-            else => std::future::pending().await,
-        }
-    }
-
-    /// Who else wants to attach already: their names go into one command.
-    fn attaching(&mut self) -> impl Iterator<Item = Arrival> + use<'_> {
-        std::iter::from_fn(|| self.attaching.try_recv().ok().map(Arrival::Attach)).take(NAMES - 1)
-    }
-}
-
 /// Everything but where requests come from.
 struct Hub {
     config: Arc<Config>,
+    locator: Arc<Locator>,
     commands: Commands,
     pipeline: Pipeline,
     deliver: Arc<dyn Deliver>,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
     register: Register,
     table: Table,
     probe_channel: Vec<u8>,
@@ -156,11 +84,12 @@ struct Hub {
 impl Follower {
     pub(super) fn new(
         config: Arc<Config>,
+        locator: Arc<Locator>,
         commands: Commands,
         pipeline: Pipeline,
         deliver: Arc<dyn Deliver>,
         status: Arc<Status>,
-        metrics: Arc<Metrics>,
+        metrics: RedisMetrics,
         register: Register,
         node: &str,
     ) -> (Self, mpsc::Sender<Attach>, Arc<Detached>) {
@@ -170,6 +99,7 @@ impl Follower {
         let (table, probe_channel) = (Table::new(config.linger), commands.probe_channel(node));
         let hub = Hub {
             config,
+            locator,
             commands,
             pipeline,
             deliver,
@@ -192,17 +122,16 @@ impl Follower {
         let mut backoff = Backoff::default();
         loop {
             let config = self.hub.config.clone();
-            let connect = tokio::time::timeout(config.connect_timeout, Wire::connect(&config));
-            let connected = self.meanwhile(connect).await.unwrap_or(Err(LinkError::Silent(config.connect_timeout)));
-            let why = match connected {
-                Ok(wire) => {
+            let locator = self.hub.locator.clone();
+            let why = match self.meanwhile(locator.connect()).await {
+                Ok(found) => {
                     // The first probe needs both links.
                     let status = self.hub.status.clone();
                     self.meanwhile(status.wait(config.connect_timeout)).await;
                     let began = now();
-                    let why = self.serve(wire).await;
+                    let why = self.serve(found).await;
                     backoff.worked_for(now() - began);
-                    self.hub.metrics.redis_link_lost(RedisLink::Events);
+                    self.hub.metrics.link_lost(RedisLink::Events);
                     why
                 }
                 Err(why) => why,
@@ -227,8 +156,11 @@ impl Follower {
     }
 
     /// Follows until the link fails, and says why.
-    async fn serve(&mut self, mut wire: Wire) -> LinkError {
+    async fn serve(&mut self, found: Found) -> LinkError {
         let Self { hub, inlet } = self;
+        let locator = hub.locator.clone();
+        let Found { mut wire, address, .. } = found;
+        let mut replaced = pin!(locator.replaced(address));
         hub.begin(&mut wire);
         let mut ticks = tokio::time::interval(hub.config.probe_interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -236,6 +168,7 @@ impl Follower {
             hub.give().await;
             hub.ask(Some(&mut wire), inlet);
             tokio::select! {
+                why = &mut replaced => return why,
                 turned = wire.turn() => {
                     if let Err(why) = turned.and_then(|()| hub.hear_all(&mut wire)) {
                         return why;
@@ -284,8 +217,8 @@ impl Hub {
     }
 
     fn count(&mut self) {
-        self.metrics.redis_groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
-        self.metrics.redis_repairs.inc_by(std::mem::take(&mut self.table.repairs));
+        self.metrics.groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
+        self.metrics.repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
     /// Gives members what is theirs. Waits if a worker has too much before it: then Redis waits too, and in the end cuts us off, and what
@@ -356,7 +289,7 @@ impl Hub {
     fn hear(&mut self, reply: Reply) -> Result<(), LinkError> {
         let items = match reply {
             Reply::Array(items) => items,
-            Reply::Error(why) => return Err(LinkError::Refused(why)),
+            Reply::Error(why) => return Err(LinkError::refused(why)),
             Reply::Text(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Nil => return Ok(()),
         };
         let mut items = items.into_iter();
@@ -389,29 +322,9 @@ impl Hub {
             Some(Message::Event(epoch, event)) => self.table.message(group, epoch, event),
             Some(Message::Presence(change)) => self.table.presence(group, change),
             None => {
-                self.metrics.redis_foreign.inc();
+                self.metrics.foreign.inc();
                 warn!("a message on a channel of ours is no event: does something else use this prefix?");
             }
-        }
-    }
-
-    fn probe_returned(&mut self, payload: &[u8]) {
-        let number = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
-        if let Some(round) = self.round.as_mut().filter(|round| Some(round.number) == number) {
-            round.returned = true;
-            self.metrics.redis_probe.observe((now() - round.since).as_secs_f64());
-            self.status.up(RedisLink::Events);
-            self.compare();
-        }
-    }
-
-    /// Once probe and positions are here, groups that are behind are found.
-    fn compare(&mut self) {
-        if let Some(Round { returned: true, checks: Some(checks), .. }) = &mut self.round {
-            for (read, top) in std::mem::take(checks) {
-                self.table.checked(&read, top);
-            }
-            self.round = None;
         }
     }
 
@@ -425,43 +338,6 @@ impl Hub {
         self.table.tick(now);
         self.count();
         Ok(())
-    }
-
-    /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy
-    /// elsewhere.
-    fn listen(&mut self, now: Instant) -> Result<(), LinkError> {
-        let timeout = self.config.timeout;
-        self.quiet = if std::mem::take(&mut self.alive) { None } else { self.quiet.or(Some(now)) };
-        let dead = self.quiet.is_some_and(|since| now - since >= timeout);
-        // It answers pings, but a probe that was published does not come.
-        let deaf = self.round.as_ref().is_some_and(|round| {
-            let waiting = now - round.since;
-            !round.returned && round.checks.is_some() && (waiting > timeout * PATIENCE || waiting > timeout && now - self.heard > timeout)
-        });
-        if dead || deaf { Err(LinkError::Silent(timeout)) } else { Ok(()) }
-    }
-
-    /// Asks where some groups are, and sends a probe after the questions.
-    fn probe(&mut self, inlet: &Inlet, since: Instant) {
-        self.probes += 1;
-        let number = self.probes;
-        let share = self.config.probe_interval.as_secs_f64() / self.config.check_interval.as_secs_f64();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
-        let most = (self.table.len() as f64 * share).ceil() as usize;
-        let questions: Vec<_> = self.table.checks(most).into_iter().map(|read| (self.question(&read), read)).collect();
-        let probe = Commands::tell(&self.probe_channel, number.to_string().as_bytes());
-        let pipeline = self.pipeline.clone();
-        self.round = Some(Round { number, since, returned: false, checks: None });
-        inlet.asked.push(Box::pin(async move {
-            // All are given before the first answer is awaited: they stand in one row.
-            let asked = questions.into_iter().map(|(command, read)| {
-                let pipeline = &pipeline;
-                async move { Ok::<_, Error>((read, pipeline.call(command).await.map(page)?)) }
-            });
-            let (checks, probe) = futures_util::join!(futures_util::future::try_join_all(asked), pipeline.call(probe));
-            let known = |checks: Vec<(Read, Option<Page>)>| checks.into_iter().filter_map(|(read, page)| Some((read, page?.top))).collect();
-            Done::Round(number, probe.and(checks.map(known)))
-        }));
     }
 }
 

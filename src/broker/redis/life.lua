@@ -24,7 +24,8 @@ local function begin(fresh, seen_epoch, seen_offset)
     local epoch, offset = tonumber(known[1]), tonumber(known[3])
     if epoch and known[2] == life and not (seen_epoch == epoch and seen_offset > offset) then return epoch, offset end
     if tonumber(fresh) == epoch then fresh = epoch % 4294967295 + 1 end
-    redis.call('DEL', KEYS[3])
+    -- First what a server without memory refuses: what comes after the first write is not refused any more.
     redis.call('HSET', KEYS[2], 'e', fresh, 'l', life, 'o', 0)
+    redis.call('DEL', KEYS[3])
     return tonumber(fresh), 0
 end

@@ -15,6 +15,8 @@ mod pipeline;
 mod presence;
 mod resp;
 mod roll;
+mod sentinel;
+mod spread;
 mod status;
 mod table;
 mod url;
@@ -32,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 pub use lease::Lease;
+pub use spread::Spread;
 pub use url::{Url, UrlError};
 pub use wire::LinkError;
 
@@ -39,22 +42,25 @@ use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
     lease::Keeper,
-    pipeline::{Driver, Pipeline},
+    pipeline::{Driver, Numbers, Pipeline},
     presence::{Register, Registrar},
     resp::Reply,
+    sentinel::Locator,
     status::Status,
 };
 use super::{Answer, Attendance, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, RedisMetrics},
     protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, Roster, UserId},
 };
 
 /// How a node uses Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where it is and how to get in.
+    /// Where it is and how to get in. With sentinels the host is the name by which they know it.
     pub url: Url,
+    /// Who is asked where the primary is, and how to get in there; empty: nobody.
+    pub sentinels: Vec<Url>,
     /// Certificates to trust, in PEM; `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// What every key and channel begins with, so that several installations can share a server.
@@ -92,6 +98,7 @@ impl Config {
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            sentinels: Vec::new(),
             ca: None,
             prefix: "fanfare".to_owned(),
             required: Required::Wait,
@@ -102,6 +109,17 @@ impl Config {
             linger: Duration::from_secs(5),
             publish_wait: Duration::ZERO,
             lease: Duration::from_secs(10),
+        }
+    }
+
+    /// What people know it by: its address, or its name with sentinels, and the database.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Url { host, port, database, .. } = &self.url;
+        match (self.sentinels.is_empty(), host.contains(':')) {
+            (false, _) => format!("{host}/{database}"),
+            (true, false) => format!("{host}:{port}/{database}"),
+            (true, true) => format!("[{host}]:{port}/{database}"),
         }
     }
 }
@@ -120,7 +138,7 @@ pub struct Redis {
     ids: Arc<IdGenerator>,
     clock: Clock,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
     lease: Lease,
     describe: Describe,
     register: Register,
@@ -143,22 +161,52 @@ impl Drop for Running {
     }
 }
 
+/// What is one and the same in a node, however many servers it uses.
+#[derive(Clone)]
+struct Common {
+    host: Host,
+    ids: Arc<IdGenerator>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Common {
+    fn new(host: Host, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { host, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+    }
+}
+
 impl Redis {
     /// Starts the broker's thread. The links are made there; until they are, everything is answered with [`Error::Away`].
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
-        let Host { deliver, describe } = host;
+        Self::start_in(Common::new(host, clock, metrics), config, Numbers::Leased)
+    }
+
+    fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+        let Common { host: Host { deliver, describe }, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
+        let metrics = all_metrics.redis(&config.name());
+        let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
-        let status = Arc::new(Status::new(config.url.clone(), metrics.clone()));
-        let ids = Arc::new(IdGenerator::new(0));
-        let node = describe().id;
-        let (driver, pipeline) = Driver::new(config.clone(), commands.clone(), status.clone(), metrics.clone(), ids.clone(), node.clone());
+        let status = Arc::new(Status::new(config.name(), metrics.clone()));
+        let (node, locating) = (describe().id, locator.clone());
         let register = Register::new(&node);
+        let (driver, pipeline) = Driver::new(
+            config.clone(),
+            locator.clone(),
+            commands.clone(),
+            status.clone(),
+            metrics.clone(),
+            ids.clone(),
+            node.clone(),
+            numbers,
+        );
         let (follower, attaching, detached) = Follower::new(
             config.clone(),
+            locator,
             commands.clone(),
             pipeline.clone(),
             deliver.clone(),
@@ -175,10 +223,10 @@ impl Redis {
             status.clone(),
             lease.clone(),
             register.clone(),
-            metrics.clone(),
+            all_metrics,
         );
         let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, registrar, keeper, stopping)?;
+        let thread = spawn(driver, follower, locating, registrar, keeper, stopping)?;
         let redis =
             Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, register };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
@@ -190,7 +238,7 @@ impl Redis {
     /// Says why it can't be used.
     pub fn check(config: &Config) -> Result<(), LinkError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(pipeline::check(config))
+        runtime.block_on(Locator::new(Arc::new(config.clone())).connect()).map(drop)
     }
 
     /// What says that this node lives.
@@ -212,7 +260,7 @@ impl Redis {
         };
         let began = now();
         let reply = self.pipeline.call(command).await?;
-        self.metrics.redis_publish.observe((now() - began).as_secs_f64());
+        self.metrics.publish.observe((now() - began).as_secs_f64());
         let subscribers = self.deliver.members(&group);
         if plain {
             return Ok(Receipt { id, position: Position::NONE, subscribers, duplicate: false });
@@ -243,7 +291,8 @@ impl Broker for Redis {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.status.ready()
+        // Without its address: anybody may ask.
+        self.status.trouble().map_or(Ok(()), |why| Err(format!("Redis: {why}")))
     }
 
     fn publish(&self, publication: Publication) -> Answer<'_, Receipt> {
@@ -299,6 +348,7 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
 fn spawn(
     driver: Driver,
     follower: Follower,
+    locator: Arc<Locator>,
     registrar: Registrar,
     keeper: Keeper,
     mut stop: watch::Receiver<bool>,
@@ -309,6 +359,7 @@ fn spawn(
             tokio::select! {
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
+                () = locator.watch() => error!("the watch over sentinels has ended"),
                 () = registrar.run() => error!("telling who is here has ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }

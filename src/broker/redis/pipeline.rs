@@ -11,18 +11,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
-
 use super::{
     Backoff, Config, RETRY_AFTER,
     command::{Command, Commands, Identity, NO_LIFE, NO_SCRIPT},
     now, random,
     resp::Reply,
+    sentinel::{Found, Locator},
     status::Status,
-    wire::{LinkError, Wire},
+    wire::{LinkError, Wire, says},
 };
-use crate::{broker::Error, metrics::Metrics, metrics::RedisLink, protocol::IdGenerator};
+use crate::{
+    broker::Error,
+    metrics::{RedisLink, RedisMetrics},
+    protocol::IdGenerator,
+};
+use tokio::sync::{mpsc, oneshot};
 
 /// Commands that wait for the link. Publishers that find it full are told so.
 const QUEUE: usize = 4096;
@@ -33,6 +36,9 @@ const OUTPUT_BYTES: usize = 1 << 20;
 
 /// Commands that are taken from the queue at once.
 const BATCH: usize = 256;
+
+/// What a server says that can't be worked with for the time being.
+const USELESS: [&str; 5] = ["READONLY", "MASTERDOWN", "LOADING", "NOAUTH", "NOREPLICAS"];
 
 /// How often a command is given again because the server did not know the script or the life.
 const TRIES: u8 = 3;
@@ -87,26 +93,39 @@ pub(super) struct Driver {
 /// What a link needs to know besides its wire.
 struct Link {
     config: Arc<Config>,
+    locator: Arc<Locator>,
     commands: Commands,
     status: Arc<Status>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
     ids: Arc<IdGenerator>,
     /// Names this node to Redis.
     node: String,
     number: Option<u16>,
+    numbers: Numbers,
+}
+
+/// Where a node's number comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// From this server.
+    Leased,
+    /// From another one that the node uses.
+    Elsewhere,
 }
 
 impl Driver {
     pub(super) fn new(
         config: Arc<Config>,
+        locator: Arc<Locator>,
         commands: Commands,
         status: Arc<Status>,
-        metrics: Arc<Metrics>,
+        metrics: RedisMetrics,
         ids: Arc<IdGenerator>,
         node: String,
+        numbers: Numbers,
     ) -> (Self, Pipeline) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let link = Link { config, commands, status, metrics, ids, node, number: None };
+        let link = Link { config, locator, commands, status, metrics, ids, node, number: None, numbers };
         (Self { queue, link }, Pipeline { queue: sender })
     }
 
@@ -117,12 +136,12 @@ impl Driver {
         loop {
             let opened = refusing(&mut self.queue, self.link.open()).await;
             let why = match opened {
-                Ok((wire, identity)) => {
+                Ok(found) => {
                     self.link.status.up(RedisLink::Commands);
                     let began = now();
-                    let why = self.link.serve(wire, identity, &mut self.queue, &mut flying).await;
+                    let why = self.link.serve(found, &mut self.queue, &mut flying).await;
                     backoff.worked_for(now() - began);
-                    self.link.metrics.redis_link_lost(RedisLink::Commands);
+                    self.link.metrics.link_lost(RedisLink::Commands);
                     why
                 }
                 Err(why) => why,
@@ -149,58 +168,35 @@ async fn refusing<T>(queue: &mut mpsc::Receiver<Request>, until: impl Future<Out
     }
 }
 
-/// Connects once, and says whether it worked.
-pub(super) async fn check(config: &Config) -> Result<(), LinkError> {
-    let open = async {
-        let mut wire = Wire::connect(config).await?;
-        primary(identity(&mut wire).await?).map(drop)
-    };
-    tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(LinkError::Silent(config.connect_timeout)))
-}
-
-async fn identity(wire: &mut Wire) -> Result<Identity, LinkError> {
-    let mut text = String::new();
-    for section in [&b"server"[..], b"replication"] {
-        let reply = wire.call(&Command::plain(&[b"INFO", section])).await?;
-        text.push_str(&String::from_utf8_lossy(&reply.bytes().ok_or(LinkError::Unexpected)?));
-    }
-    Ok(Identity::from_info(&text))
-}
-
-fn primary(identity: Identity) -> Result<Identity, LinkError> {
-    if identity.primary { Ok(identity) } else { Err(LinkError::Replica) }
-}
-
 impl Link {
-    async fn open(&mut self) -> Result<(Wire, Identity), LinkError> {
+    async fn open(&mut self) -> Result<Found, LinkError> {
+        let mut found = self.locator.connect().await?;
         let patience = self.config.connect_timeout;
-        let open = async {
-            let mut wire = Wire::connect(&self.config).await?;
-            let identity = primary(identity(&mut wire).await?)?;
-            wire.call(&self.commands.enter(&identity, random())).await?;
-            let number = claim(&mut wire, &self.commands, self.number, &self.node).await?;
-            Ok((wire, identity, number))
+        let entering = async {
+            found.wire.call(&self.commands.enter(&found.identity, random())).await?;
+            match self.numbers {
+                Numbers::Leased => claim(&mut found.wire, &self.commands, self.number, &self.node).await.map(Some),
+                Numbers::Elsewhere => Ok(None),
+            }
         };
-        let (wire, identity, number) = tokio::time::timeout(patience, open).await.unwrap_or(Err(LinkError::Silent(patience)))?;
-        self.number = Some(number);
-        self.ids.become_node(number);
-        Ok((wire, identity))
+        self.number = tokio::time::timeout(patience, entering).await.unwrap_or(Err(LinkError::Silent(patience)))?;
+        if let Some(number) = self.number {
+            self.ids.become_node(number);
+        }
+        Ok(found)
     }
 
     /// Works until the link fails, and says why.
-    async fn serve(
-        &self,
-        mut wire: Wire,
-        mut identity: Identity,
-        queue: &mut mpsc::Receiver<Request>,
-        flying: &mut VecDeque<Flight>,
-    ) -> LinkError {
+    async fn serve(&self, found: Found, queue: &mut mpsc::Receiver<Request>, flying: &mut VecDeque<Flight>) -> LinkError {
+        let Found { mut wire, mut identity, address } = found;
+        let mut replaced = pin!(self.locator.replaced(address));
         let mut batch = Vec::with_capacity(BATCH);
         let mut ticks = tokio::time::interval(self.config.probe_interval.min(self.config.timeout / 4));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let room = flying.len() < FLYING && wire.output.len() < OUTPUT_BYTES;
             tokio::select! {
+                why = &mut replaced => return why,
                 turned = wire.turn() => {
                     let settled = turned.and_then(|()| self.settle_all(&mut wire, flying, &mut identity));
                     if let Err(why) = settled {
@@ -256,7 +252,7 @@ impl Link {
             Whom::Caller(answer) => drop(answer.send(Ok(reply))),
             Whom::Identity => {
                 let text = reply.bytes().ok_or(LinkError::Unexpected)?;
-                let seen = primary(Identity::from_info(&String::from_utf8_lossy(&text)))?;
+                let seen = Identity::from_info(&String::from_utf8_lossy(&text)).usable()?;
                 if let Some(changed) = identity.replaced_by(seen) {
                     *identity = changed;
                     give(wire, flying, self.commands.enter(identity, random()), Whom::Nobody, now());
@@ -279,26 +275,26 @@ impl Link {
         why: String,
     ) -> Result<(), LinkError> {
         let Flight { command, whom, tries, .. } = flight;
-        let again = why.starts_with(NO_SCRIPT) || why.starts_with(NO_LIFE);
-        if again && tries < TRIES {
-            if why.starts_with(NO_LIFE) {
+        let no_life = says(&why, NO_LIFE);
+        if tries < TRIES && (no_life || says(&why, NO_SCRIPT)) {
+            if no_life {
                 give(wire, flying, self.commands.enter(identity, random()), Whom::Nobody, now());
             }
             command.write(&mut wire.output, true);
             flying.push_back(Flight { command, whom, tries: tries + 1, since: now() });
             return Ok(());
         }
-        self.metrics.redis_refusals.inc();
+        self.metrics.refusals.inc();
+        self.status.refused(&why);
         if let Whom::Caller(answer) = whom {
-            debug!(%why, "Redis refuses a command");
             // Whoever does not wait any more need not be told.
             let _ = answer.send(Err(Error::Away { retry_after: RETRY_AFTER }));
-        } else {
-            warn!(%why, "Redis refuses a command of the link itself");
         }
-        // It has become something that can't be worked with: what a new connection finds may be better.
-        let useless = ["READONLY", "MASTERDOWN", "LOADING", "NOAUTH", "NOREPLICAS"];
-        if useless.iter().any(|word| why.starts_with(word)) { Err(LinkError::Refused(why)) } else { Ok(()) }
+        match LinkError::refused(why) {
+            LinkError::Refused(why) if !USELESS.iter().any(|word| says(&why, word)) => Ok(()),
+            // It has become something that can't be worked with: what a new connection finds may be better.
+            useless => Err(useless),
+        }
     }
 }
 

@@ -24,8 +24,9 @@ if size > 0 then
     redis.call('PEXPIRE', KEYS[3], ARGV[5])
     redis.call('PEXPIRE', KEYS[2], ARGV[6])
 end
-local nodes = redis.call('PUBLISH', ARGV[2], message)
 if KEYS[4] then
     redis.call('SET', KEYS[4], string.format('%.0f %.0f %s', epoch, offset, ARGV[7]), 'PX', ARGV[8])
 end
+-- Last, because a write may be refused: nothing must have been told then.
+local nodes = redis.call('PUBLISH', ARGV[2], message)
 return { epoch, offset, ARGV[7], nodes }

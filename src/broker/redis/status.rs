@@ -1,39 +1,40 @@
 //! How the two links are: for `/readyz`, for metrics, and for publishers that want to wait.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::Url;
 use crate::{
     broker::Link,
-    metrics::{Metrics, RedisLink},
+    metrics::{RedisLink, RedisMetrics},
 };
 
 /// See the [module](self).
 pub(super) struct Status {
-    url: Url,
+    name: String,
     /// Why each link does not work; `None`: it does.
     broken: Mutex<[Option<String>; 2]>,
+    /// The first word of the last refusal.
+    refused: Mutex<String>,
     commands_up: watch::Sender<bool>,
-    metrics: Arc<Metrics>,
+    metrics: RedisMetrics,
 }
 
 impl Status {
-    pub(super) fn new(url: Url, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(name: String, metrics: RedisMetrics) -> Self {
         let broken = std::array::from_fn(|_| Some("it has not answered yet".to_owned()));
-        Self { url, broken: Mutex::new(broken), commands_up: watch::Sender::new(false), metrics }
+        Self { name, broken: Mutex::new(broken), refused: Mutex::default(), commands_up: watch::Sender::new(false), metrics }
     }
 
     /// The link works.
     pub(super) fn up(&self, link: RedisLink) {
         if self.set(link, None).is_some() {
-            info!(link = link.name(), redis = %self.url, "Redis link is up");
-            self.metrics.redis_link(link, true);
+            info!(link = link.name(), redis = %self.name, "Redis link is up");
+            self.metrics.link(link, true);
         }
         self.tell(link, true);
     }
@@ -41,9 +42,19 @@ impl Status {
     /// The link does not work; said aloud when that or the reason is new.
     pub(super) fn down(&self, link: RedisLink, why: &str) {
         self.tell(link, false);
-        self.metrics.redis_link(link, false);
+        self.metrics.link(link, false);
         if self.set(link, Some(why.to_owned())).as_deref() != Some(why) {
-            warn!(link = link.name(), redis = %self.url, error = why, "Redis link is down");
+            warn!(link = link.name(), redis = %self.name, error = why, "Redis link is down");
+        }
+    }
+
+    /// A command was refused; said aloud when the reason is another one than the last.
+    pub(super) fn refused(&self, why: &str) {
+        let word = why.split(' ').next().unwrap_or_default();
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != word {
+            word.clone_into(&mut last);
+            warn!(redis = %self.name, error = why, "Redis refuses commands");
         }
     }
 
@@ -54,24 +65,20 @@ impl Status {
 
     fn tell(&self, link: RedisLink, up: bool) {
         if link == RedisLink::Commands {
+            self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.commands_up.send_replace(up);
         }
     }
 
-    /// Whether both work; else a sentence.
-    pub(super) fn ready(&self) -> Result<(), String> {
-        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        match broken.iter().flatten().next() {
-            None => Ok(()),
-            // Without its address: anybody may ask.
-            Some(why) => Err(format!("Redis: {why}")),
-        }
+    /// Why one of the links does not work; `None`: both do.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().next().cloned()
     }
 
     /// Both links, for those who look at the cluster.
     pub(super) fn links(&self) -> Vec<Link> {
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = |link: RedisLink| Link { to: self.url.to_string(), name: link.name().to_owned(), broken: broken[link as usize].clone() };
+        let link = |link: RedisLink| Link { to: self.name.clone(), name: link.name().to_owned(), broken: broken[link as usize].clone() };
         vec![link(RedisLink::Commands), link(RedisLink::Events)]
     }
 

@@ -5,6 +5,7 @@
 //! a group is one order without holes, in which a gap stands for what is missing; of a group at most one read is under way; a group that
 //! nobody follows is given back after a while.
 
+mod followed;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::RETRY_AFTER;
+use self::followed::{Followed, Held, State, refuse};
 use crate::{
     broker::{Error, Item},
     protocol::{Event, Gap, GapReason, GroupName, Position, PresenceChange, Retention},
@@ -65,9 +66,6 @@ pub(super) struct Page {
     pub(super) events: Vec<(u32, Event)>,
 }
 
-/// Events of one group that are held back while what is before them is read; older ones can be read again.
-const HELD: usize = 256;
-
 /// See the [module](self).
 pub(super) struct Table {
     groups: HashMap<GroupName, Followed>,
@@ -86,50 +84,6 @@ pub(super) struct Table {
     failed: Vec<Read>,
     /// Reads that found something missing, so far.
     pub(super) repairs: u64,
-}
-
-struct Followed {
-    name: GroupName,
-    serial: u64,
-    /// Where it stands in [`Table::round`].
-    turn: u64,
-    retention: Option<Retention>,
-    /// Workers that have members.
-    attached: usize,
-    waiting: Vec<Answer>,
-    state: State,
-    /// Up to where events have been delivered.
-    position: Position,
-    held: VecDeque<Held>,
-    /// Reads for place or repair so far; one that is under way is the last of them.
-    reads: u64,
-    reading: bool,
-    /// What has changed of who is there while a read was under way and nothing was held back.
-    after_read: Vec<Arc<PresenceChange>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Redis has not confirmed yet.
-    Subscribing,
-    /// It has, and is being asked for the position.
-    Placing,
-    /// It could not tell.
-    Unplaced,
-    /// Events are delivered as they come.
-    Following,
-    /// They were, and will be when Redis has confirmed again.
-    Interrupted,
-}
-
-/// An event that waits for what is before it.
-struct Held {
-    epoch: u32,
-    event: Arc<Event>,
-    /// How many reads had been begun when it came.
-    reads: u64,
-    /// What has changed of who is there between this event and the next.
-    then: Vec<Arc<PresenceChange>>,
 }
 
 impl Table {
@@ -242,18 +196,10 @@ impl Table {
         }
     }
 
-    /// It has changed who is there. That has its place after the event that came before it, and is not waited for: what overflows is missed, and
-    /// whoever keeps count sees that.
+    /// It has changed who is there.
     pub(super) fn presence(&mut self, group: &str, change: PresenceChange) {
-        let Some(followed) = self.groups.get_mut(group).filter(|followed| followed.is_placed() && followed.attached > 0) else { return };
-        let change = Arc::new(change);
-        let waiting = match followed.held.back_mut() {
-            Some(held) => &mut held.then,
-            None if followed.reading => &mut followed.after_read,
-            None => return self.deliveries.push_back((followed.name.clone(), Item::Presence(change))),
-        };
-        if waiting.len() < HELD {
-            waiting.push(change);
+        if let Some(followed) = self.groups.get_mut(group).filter(|followed| followed.is_placed() && followed.attached > 0) {
+            followed.presence(Arc::new(change), &mut self.deliveries);
         }
     }
 
@@ -411,109 +357,5 @@ impl Table {
     /// There is a link again.
     pub(super) fn link(&mut self) {
         self.names.extend(self.groups.keys().cloned().map(Name::Subscribe));
-    }
-}
-
-fn refuse(answer: Answer) {
-    // Whoever does not wait any more need not be told.
-    let _ = answer.send(Err(Error::Away { retry_after: RETRY_AFTER }));
-}
-
-impl Followed {
-    fn new(name: GroupName, serial: u64, turn: u64, retention: Option<Retention>) -> Self {
-        Self {
-            name,
-            serial,
-            turn,
-            retention,
-            attached: 0,
-            waiting: Vec::new(),
-            state: State::Subscribing,
-            position: Position::NONE,
-            held: VecDeque::new(),
-            reads: 0,
-            reading: false,
-            after_read: Vec::new(),
-        }
-    }
-
-    fn is_placed(&self) -> bool {
-        matches!(self.state, State::Following | State::Interrupted)
-    }
-
-    fn is_unused(&self) -> bool {
-        self.attached == 0 && self.waiting.is_empty()
-    }
-
-    fn admit(&mut self, answer: Answer) {
-        // Who has gone meanwhile will not detach either.
-        self.attached += usize::from(answer.send(Ok(self.position)).is_ok());
-    }
-
-    fn admit_all(&mut self) {
-        std::mem::take(&mut self.waiting).into_iter().for_each(|answer| self.admit(answer));
-    }
-
-    fn read(&self, why: Why) -> Read {
-        let ttl = self.retention.map_or(Duration::ZERO, |retention| retention.ttl);
-        Read { group: self.name.clone(), serial: self.serial, seen: self.position, ttl, why }
-    }
-
-    fn hold(&mut self, epoch: u32, event: Event) {
-        if self.held.len() == HELD {
-            self.held.pop_front();
-        }
-        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads, then: Vec::new() });
-    }
-
-    /// What came before the latest read began, and is of another epoch than it found, is from before that epoch.
-    fn drop_what_was_before(&mut self, epoch: u32) {
-        let reads = self.reads;
-        self.held.retain(|held| held.epoch == epoch || held.reads >= reads);
-    }
-
-    fn deliver(&mut self, event: Arc<Event>, deliveries: &mut VecDeque<(GroupName, Item)>) {
-        self.position.offset = event.offset;
-        deliveries.push_back((self.name.clone(), Item::Event(self.position.epoch, event)));
-    }
-
-    fn tell(&self, changes: Vec<Arc<PresenceChange>>, deliveries: &mut VecDeque<(GroupName, Item)>) {
-        deliveries.extend(changes.into_iter().map(|change| (self.name.clone(), Item::Presence(change))));
-    }
-
-    /// Tells that the events up to offset `to` will not come.
-    fn lose(&mut self, to: u64, deliveries: &mut VecDeque<(GroupName, Item)>) {
-        let Position { epoch, offset } = self.position;
-        let gap = Gap { epoch, from: offset + 1, to, count: Some(to - offset), reason: GapReason::Broker };
-        self.position.offset = to;
-        deliveries.push_back((self.name.clone(), Item::Gap(gap)));
-    }
-
-    /// Delivers a page of the past; says whether there is more of it.
-    fn catch_up(&mut self, page: Page, deliveries: &mut VecDeque<(GroupName, Item)>) -> bool {
-        let Position { epoch, offset: before } = self.position;
-        for (_, event) in page.events.into_iter().filter(|(of, _)| *of == epoch) {
-            if event.offset > self.position.offset + 1 {
-                self.lose(event.offset - 1, deliveries);
-            }
-            if event.offset > self.position.offset {
-                self.deliver(Arc::new(event), deliveries);
-            }
-        }
-        let more = page.top.offset > self.position.offset;
-        if more && self.position.offset == before {
-            // There is nothing to read any more.
-            self.lose(page.top.offset, deliveries);
-            return false;
-        }
-        more
-    }
-
-    /// The group has a new epoch; all that is in it is new. Says that it has to be read.
-    fn begin_anew(&mut self, top: Position, deliveries: &mut VecDeque<(GroupName, Item)>) -> bool {
-        self.position = Position { epoch: top.epoch, offset: 0 };
-        let gap = Gap { epoch: top.epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
-        deliveries.push_back((self.name.clone(), Item::Gap(gap)));
-        top.offset > 0
     }
 }

@@ -13,6 +13,9 @@ pub struct Url {
     pub(super) database: u32,
 }
 
+/// Where sentinels listen if nothing else is said.
+const SENTINEL_PORT: u16 = 26379;
+
 /// Text that is no such address. Never contains the text itself, in which a password may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -24,6 +27,28 @@ impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
+        Self::parse(text, 6379)
+    }
+}
+
+impl Url {
+    /// The address of a sentinel: like that of a server, or only `host:port`.
+    ///
+    /// # Errors
+    /// It does not look like that, or has a database.
+    pub fn of_sentinel(text: &str) -> Result<Self, UrlError> {
+        let url =
+            if text.contains("://") { Self::parse(text, SENTINEL_PORT) } else { Self::parse(&format!("redis://{text}"), SENTINEL_PORT) }?;
+        if url.database == 0 { Ok(url) } else { Err(UrlError) }
+    }
+
+    /// The host, which stands for a name where sentinels are asked.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn parse(text: &str, default_port: u16) -> Result<Self, UrlError> {
         let (tls, rest) = match (text.strip_prefix("redis://"), text.strip_prefix("rediss://")) {
             (Some(rest), _) => (false, rest),
             (None, Some(rest)) => (true, rest),
@@ -39,12 +64,12 @@ impl FromStr for Url {
             None => (None, None),
             Some((user, password)) => (not_empty(decoded(user)?), not_empty(decoded(password)?)),
         };
-        let (host, port) = host_and_port(address)?;
+        let (host, port) = host_and_port(address, default_port)?;
         Ok(Self { host, port, tls, user, password, database })
     }
 }
 
-fn host_and_port(address: &str) -> Result<(String, u16), UrlError> {
+fn host_and_port(address: &str, default_port: u16) -> Result<(String, u16), UrlError> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']').ok_or(UrlError)?;
@@ -52,7 +77,7 @@ fn host_and_port(address: &str) -> Result<(String, u16), UrlError> {
         }
         None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
     };
-    let port = port.map_or(Ok(6379), str::parse).map_err(|_| UrlError)?;
+    let port = port.map_or(Ok(default_port), str::parse).map_err(|_| UrlError)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
     if host.is_empty() || !host.chars().all(plain) { Err(UrlError) } else { Ok((host.to_owned(), port)) }
 }
@@ -101,6 +126,17 @@ mod tests {
         let url: Url = "redis://:secret@[::1]".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port, url.user.as_deref(), url.password.as_deref()), ("::1", 6379, None, Some("secret")));
         assert_eq!(url.to_string(), "redis://[::1]:6379/0");
+    }
+
+    #[test]
+    fn a_sentinel_needs_no_scheme() {
+        let url = Url::of_sentinel("s1.example").unwrap();
+        assert_eq!((url.host(), url.port, url.tls), ("s1.example", 26379, false));
+        let url = Url::of_sentinel("rediss://watch:pass@s1.example:5000").unwrap();
+        assert_eq!((url.port, url.tls, url.user.as_deref(), url.password.as_deref()), (5000, true, Some("watch"), Some("pass")));
+        for text in ["", "s1:x", "redis://s1/3", "s1/3", "http://s1"] {
+            assert_eq!(Url::of_sentinel(text), Err(UrlError), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ const SECRET_SETTINGS: &[&str] = &["token", "secret", "password", "auth", "key"]
 
 const MASK: &str = "***";
 
+/// Options whose value is a URL, in which a password may stand.
+const URL_OPTIONS: &[&str] = &["--url", "--failover", "--publish-url", "--ws-url", "--wss-url", "--wt-url", "--tcp-url"];
+
 /// The command line, quoted for a shell, with secrets masked.
 pub(super) fn masked(args: impl Iterator<Item = String>) -> String {
     let mut words = Vec::new();
@@ -29,6 +32,12 @@ fn mask(before: &str, arg: &str) -> String {
     if let Some(option) = secret {
         return format!("{option}={MASK}");
     }
+    if URL_OPTIONS.contains(&before) {
+        return masked_url(arg);
+    }
+    if let Some((option, url)) = arg.split_once('=').filter(|(option, _)| URL_OPTIONS.contains(option)) {
+        return format!("{option}={}", masked_url(url));
+    }
     let (head, setting) = match arg.strip_prefix("--set=") {
         Some(setting) => ("--set=", setting),
         None if before == "--set" => ("", arg),
@@ -38,6 +47,13 @@ fn mask(before: &str, arg: &str) -> String {
         Some((name, _)) if SECRET_SETTINGS.contains(&name) => format!("{head}{name}={MASK}"),
         _ => arg.to_owned(),
     }
+}
+
+/// The URL without user and password.
+fn masked_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    place.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, host)| format!("{scheme}://{MASK}@{host}{path}"))
 }
 
 fn quoted(word: &str) -> String {
@@ -55,6 +71,9 @@ mod tests {
         let shown = masked(typed.split(' ').map(str::to_owned));
         let wanted = "fanfare load --api-key *** --api-key=*** --set token=*** --set=secret=*** --set path=/a --assert 'p99<1ms'";
         assert_eq!(shown, wanted);
+        let typed = "fanfare load --publish-url redis://:p@s@h:1/0 --tcp-url=redis://u:p@h --url http://h/a@b";
+        let shown = masked(typed.split(' ').map(str::to_owned));
+        assert_eq!(shown, "fanfare load --publish-url redis://***@h:1/0 --tcp-url=redis://***@h --url http://h/a@b");
         assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -8,7 +8,7 @@ mod ways;
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use super::{Failure, api_key, env};
-use crate::load::{By, Churn, Claim, Error, Pace, Plan, Process, Publish, Report, Sizes, Spread, Transport, page, profile::Kind, run};
+use crate::load::{By, Claim, Error, Pace, Plan, Process, Publish, Report, Sizes, Spread, Transport, page, profile::Kind, run};
 
 /// Loads a server.
 ///
@@ -32,6 +32,9 @@ pub struct Load {
     /// New connections a second
     #[arg(long, value_name = "NUMBER", default_value_t = 500.0, help_heading = "Connections")]
     ramp: f64,
+    /// Handshakes that may be under way at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, help_heading = "Connections")]
+    handshakes: usize,
     /// Addresses of 127.0.0.0/8 to connect from [default: one for every 20,000 connections]
     #[arg(long, value_name = "NUMBER", help_heading = "Connections")]
     sources: Option<usize>,
@@ -39,11 +42,14 @@ pub struct Load {
     #[arg(long, value_name = "NUMBER", help_heading = "Connections")]
     churn: Option<f64>,
     /// Those that come back ask for what they missed
-    #[arg(long, requires = "churn", help_heading = "Connections")]
+    #[arg(long, help_heading = "Connections")]
     resume: bool,
     /// Groups, over which messages are dealt out in turn
     #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Groups")]
     groups: usize,
+    /// Groups, in a row, that each subscriber follows
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Groups")]
+    groups_each: usize,
     /// What the groups' names begin with; the policy that applies decides whether history is kept
     #[arg(long, value_name = "NAME", default_value = "load", help_heading = "Groups")]
     prefix: String,
@@ -112,6 +118,21 @@ enum PublishBy {
     None,
 }
 
+/// Ctrl-C, or being asked to end. Where signals can't be listened to, they end the process as usual.
+async fn interrupted() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let terminated = async {
+        match terminate {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
 /// A share, as `0.05` or `5%`.
 fn share(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
@@ -124,13 +145,7 @@ impl Load {
         let mut plan = self.plan().await?;
         let relay = self.network.relay(&mut plan)?;
         let mut live = show::Live::new(std::io::stderr().is_terminal(), self.json);
-        let interrupted = async {
-            // Where the signal can't be listened to, it ends the process as usual.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let ran = tokio::task::LocalSet::new().run_until(run(&plan, |progress| live.show(&progress), interrupted)).await;
+        let ran = tokio::task::LocalSet::new().run_until(run(&plan, |progress| live.show(&progress), interrupted())).await;
         live.end();
         let mut report = ran.map_err(failure)?;
         report.network = relay.map(|relay| relay.mishaps());
@@ -156,27 +171,38 @@ impl Load {
 
     async fn plan(&self) -> Result<Plan, Failure> {
         let kind = self.ways.profile;
+        if self.resume && self.churn.is_none() && !self.ways.has_failover() {
+            return Err(Failure::usage("--resume: nobody comes back without --churn or --failover"));
+        }
+        if matches!(self.publish_by, Some(by) if by != PublishBy::None) && self.ways.subscribers() == 0 {
+            return Err(Failure::usage("--publish-by: nobody follows anything: --ws NUMBER, --wss, --wt or --tcp"));
+        }
         let publish_by = self.publish_by.unwrap_or(PublishBy::Http);
         let needs_key = kind == Kind::Fanfare && publish_by == PublishBy::Http && self.publishes();
         let key = match &self.api_key {
             None if needs_key => api_key(None)?.expose().into(),
             given => given.clone().or_else(|| env("FANFARE_API_KEY")).unwrap_or_default(),
         };
-        let profile = kind.profile(&self.ways.set, &key).map_err(Failure::usage)?;
+        let profile = kind.profile(&self.ways.settings(), &key).map_err(Failure::usage)?;
         let ways = self.ways.resolve().await?;
         let duration = Duration::try_from_secs_f64(self.duration);
         let mut plan = Plan {
             profile,
             subscribers: ways.subscribers,
-            idle: deal_idle(self.idle, ways.idle),
+            idle: ways::deal(self.idle, ways.idle),
+            failover: ways.failover,
+            relayed: false,
+            resumes: self.resume,
             slow: self.slow,
             slow_rate: self.slow_rate,
             stopped: self.stopped,
             ramp: self.ramp,
+            handshakes: self.handshakes,
             sources: self.sources,
             groups: (0..self.groups).map(|at| format!("{}_{at}", self.prefix)).collect(),
+            groups_each: self.groups_each,
             spread: self.spread,
-            churn: self.churn.map(|a_second| Churn { a_second, resume: self.resume }),
+            churn: self.churn,
             publish: None,
             pace: self.window.map_or(Pace::Rate(self.rate), Pace::Window),
             sizes: self.size.clone(),
@@ -205,7 +231,9 @@ impl Load {
             PublishBy::Http => (By::Http, plan.profile.clone(), at("http", &self.ways.url())?),
             PublishBy::Client => (By::Client, plan.profile.clone(), self.client_way(plan)?),
             PublishBy::Redis => {
-                let settings = [("channel".to_owned(), self.redis_channel.clone()), ("message".to_owned(), self.redis_message.clone())];
+                let mut settings =
+                    vec![("channel".to_owned(), self.redis_channel.clone()), ("message".to_owned(), self.redis_message.clone())];
+                settings.extend(self.publish_url.as_deref().and_then(ways::password));
                 let profile = Kind::Redis.profile(&settings, "").map_err(Failure::usage)?;
                 (By::Client, profile, at("redis", "redis://127.0.0.1:6379")?)
             }
@@ -220,12 +248,6 @@ impl Load {
         let way = plan.subscribers.iter().map(|(way, _)| way).find(|way| way.transport != Transport::Wt);
         way.cloned().ok_or_else(|| Failure::usage("--publish-by client: publishers need ws, wss or tcp: --publish-url ws://…"))
     }
-}
-
-/// Deals idle connections out over the ways in turn.
-fn deal_idle(count: usize, ways: Vec<crate::load::Way>) -> Vec<(crate::load::Way, usize)> {
-    let among = ways.len().max(1);
-    ways.into_iter().enumerate().map(|(at, way)| (way, (count + among - 1 - at) / among)).filter(|(_, count)| *count > 0).collect()
 }
 
 fn failure(error: Error) -> Failure {

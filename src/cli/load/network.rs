@@ -55,7 +55,8 @@ impl Network {
             return Err(Failure::usage("--loss and --reorder are shares: from 0% to below 100%"));
         }
         let mut relay = Relay::new(faults, plan.seed);
-        for (way, _) in plan.subscribers.iter_mut().chain(&mut plan.idle) {
+        plan.relayed = true;
+        for way in plan.subscribers.iter_mut().chain(&mut plan.idle).map(|(way, _)| way).chain(&mut plan.failover) {
             let carries = if way.transport == Transport::Wt { Carries::Udp } else { Carries::Tcp };
             way.addr = relay.route(carries, way.addr).map_err(|error| Failure::running(format!("the relay can't be started: {error}")))?;
             if carries == Carries::Udp {

@@ -1,6 +1,6 @@
 //! What a person sees: the live line, and the table.
 
-use crate::load::{Deliveries, Progress, Report};
+use crate::load::{Deliveries, Percentiles, Progress, Report};
 
 /// One line that is written over while it runs; where nobody watches, one line a second.
 #[derive(Debug)]
@@ -91,11 +91,13 @@ fn connection_rows(report: &Report) -> Vec<Row> {
     let mut parts = vec![format!("{} failed", connections.failed), format!("{} ended", connections.ended)];
     let more = [(connections.idle as u64, "idle"), (connections.slow as u64, "slow"), (connections.reconnected, "times one came back")];
     parts.extend(more.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    let connect = &connections.connect_us;
-    vec![
-        ("connected", format!("{} ({})", connections.connected, parts.join(", "))),
-        ("connecting", format!("p50 {}, p99 {}, max {}", ms(connect.p50), ms(connect.p99), ms(connect.max))),
-    ]
+    let times = |times: &Percentiles| format!("p50 {}, p99 {}, max {}", ms(times.p50), ms(times.p99), ms(times.max));
+    let mut rows =
+        vec![("connected", format!("{} ({})", connections.connected, parts.join(", "))), ("connecting", times(&connections.connect_us))];
+    if connections.moved > 0 {
+        rows.push(("moved", format!("{} times one lost its server; back after {}", connections.moved, times(&connections.back_us))));
+    }
+    rows
 }
 
 fn delivery_rows(report: &Report) -> Vec<Row> {
@@ -140,7 +142,8 @@ fn own_rows(report: &Report) -> Vec<Row> {
     let troubles = [&report.connections.trouble, &report.published.trouble].into_iter().flatten().chain(&report.troubles);
     rows.extend(troubles.map(|trouble| ("trouble", trouble.clone())));
     if report.saturated {
-        rows.push(("saturated", "the load generator was busy all the time: it may have been what limited the run".into()));
+        let when = if report.saturated_seconds > 0 { format!("in {} seconds", report.saturated_seconds) } else { "all the time".into() };
+        rows.push(("saturated", format!("the load generator was busy {when}: it may have been what limited the run")));
     }
     rows
 }

@@ -17,10 +17,13 @@ pub(super) struct Reach {
     pub(super) profile: Kind,
     /// A setting of the profile, such as path=/ws/{group}; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair, help_heading = "Server")]
-    pub(super) set: Vec<(String, String)>,
-    /// The server's HTTP address [environment: FANFARE_URL] [default: http://127.0.0.1:8080]
+    set: Vec<(String, String)>,
+    /// The server's HTTP address; of several nodes each, and subscribers are dealt out to them [environment: FANFARE_URL] [default: http://127.0.0.1:8080]
     #[arg(long, help_heading = "Server")]
-    url: Option<String>,
+    url: Vec<String>,
+    /// HTTP address of a node where those go that lose theirs; may be given several times
+    #[arg(long, value_name = "URL", help_heading = "Server")]
+    failover: Vec<String>,
     /// Where WebSocket is [default: what the server says, or --url and the profile's path]
     #[arg(long, value_name = "URL", help_heading = "Server")]
     ws_url: Option<String>,
@@ -62,6 +65,28 @@ pub(super) struct Ways {
     pub(super) subscribers: Vec<(Way, usize)>,
     /// Those that idle connections take in turn.
     pub(super) idle: Vec<Way>,
+    /// Where those go that lose their server.
+    pub(super) failover: Vec<Way>,
+}
+
+/// A node, and what it says of itself if it had to be asked.
+struct Node<'a> {
+    url: &'a str,
+    found: Option<Discovery>,
+}
+
+/// Deals connections out over ways in turn.
+pub(super) fn deal(count: usize, ways: Vec<Way>) -> Vec<(Way, usize)> {
+    let among = ways.len().max(1);
+    ways.into_iter().enumerate().map(|(at, way)| (way, (count + among - 1 - at) / among)).filter(|(_, count)| *count > 0).collect()
+}
+
+/// The password in a URL, as a setting.
+pub(super) fn password(url: &str) -> Option<(String, String)> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let encoded = url.password().or(Some(url.username())).filter(|password| !password.is_empty())?;
+    let password = percent_encoding::percent_decode_str(encoded).decode_utf8_lossy();
+    Some(("password".to_owned(), password.into_owned()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -70,9 +95,20 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Reach {
-    /// The server's HTTP address.
+    /// The server's HTTP address, or that of the first of its nodes.
     pub(super) fn url(&self) -> String {
-        self.url.clone().or_else(|| env("FANFARE_URL")).unwrap_or_else(|| "http://127.0.0.1:8080".into())
+        self.url.first().cloned().or_else(|| env("FANFARE_URL")).unwrap_or_else(|| "http://127.0.0.1:8080".into())
+    }
+
+    /// The profile's settings: those that were set, and the password in the URL of a Redis.
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        let password = self.tcp_url.as_deref().and_then(password);
+        password.into_iter().chain(self.set.iter().cloned()).collect()
+    }
+
+    /// Whether there is somewhere to go for those who lose their server.
+    pub(super) fn has_failover(&self) -> bool {
+        !self.failover.is_empty()
     }
 
     /// How many connections follow a group.
@@ -91,21 +127,40 @@ impl Reach {
                 return Err(Failure::usage(format!("{option}: {rule}")));
             }
         }
-        self.allow_url("--url", &self.url())?;
-        let found = if self.needs_discovery() { Some(discover(&self.url()).await.map_err(Failure::unreachable)?) } else { None };
-        let mut subscribers = Vec::new();
-        for (transport, count) in
-            [(Transport::Ws, self.ws), (Transport::Wss, self.wss), (Transport::Wt, self.wt), (Transport::Tcp, self.tcp)]
-        {
-            if count > 0 {
-                subscribers.push((self.way_of(transport, found.as_ref())?, count));
-            }
+        if self.url.len() > 1 && (self.ws_url.is_some() || self.wss_url.is_some() || self.wt_url.is_some() || self.tcp_url.is_some()) {
+            return Err(Failure::usage("--ws-url, --wss-url, --wt-url, --tcp-url: say where one server is, and --url names several"));
         }
-        let mut idle: Vec<Way> = subscribers.iter().map(|(way, _)| way.clone()).collect();
+        let first = self.url();
+        let urls = if self.url.is_empty() { vec![first.as_str()] } else { self.url.iter().map(String::as_str).collect() };
+        let nodes = self.nodes("--url", urls, self.needs_discovery()).await?;
+        let others = self.nodes("--failover", self.failover.iter().map(String::as_str).collect(), self.profile == Kind::Fanfare).await?;
+        let (mut subscribers, mut idle, mut failover) = (Vec::new(), Vec::new(), Vec::new());
+        for (transport, count) in self.counts().into_iter().filter(|(_, count)| *count > 0) {
+            let ways = nodes.iter().map(|node| self.way_of(transport, node)).collect::<Result<Vec<_>, _>>()?;
+            subscribers.extend(deal(count, ways.clone()));
+            idle.extend(ways);
+            failover.extend(others.iter().map(|node| self.found_way(transport, node)).collect::<Result<Vec<_>, _>>()?);
+        }
         if idle.is_empty() {
-            idle.push(self.way_of(if bare { Transport::Tcp } else { Transport::Ws }, found.as_ref())?);
+            let transport = if bare { Transport::Tcp } else { Transport::Ws };
+            idle = nodes.iter().map(|node| self.way_of(transport, node)).collect::<Result<_, _>>()?;
+            failover = others.iter().map(|node| self.found_way(transport, node)).collect::<Result<_, _>>()?;
         }
-        Ok(Ways { subscribers, idle })
+        Ok(Ways { subscribers, idle, failover })
+    }
+
+    fn counts(&self) -> [(Transport, usize); 4] {
+        [(Transport::Ws, self.ws), (Transport::Wss, self.wss), (Transport::Wt, self.wt), (Transport::Tcp, self.tcp)]
+    }
+
+    async fn nodes<'a>(&self, option: &str, urls: Vec<&'a str>, ask: bool) -> Result<Vec<Node<'a>>, Failure> {
+        let mut nodes = Vec::new();
+        for url in urls {
+            self.allow_url(option, url)?;
+            let found = if ask { Some(discover(url).await.map_err(Failure::unreachable)?) } else { None };
+            nodes.push(Node { url, found });
+        }
+        Ok(nodes)
     }
 
     /// Only what no URL tells has to be asked for.
@@ -116,33 +171,39 @@ impl Reach {
         self.profile == Kind::Fanfare && (ways || nothing)
     }
 
-    fn way_of(&self, transport: Transport, found: Option<&Discovery>) -> Result<Way, Failure> {
-        let told = |transport| match found {
+    /// The way to a node: where an option says, or where the node says.
+    fn way_of(&self, transport: Transport, node: &Node<'_>) -> Result<Way, Failure> {
+        let (option, given) = match transport {
+            Transport::Ws => ("--ws-url", &self.ws_url),
+            Transport::Wss => ("--wss-url", &self.wss_url),
+            Transport::Wt => ("--wt-url", &self.wt_url),
+            Transport::Tcp => ("--tcp-url", &self.tcp_url),
+        };
+        let Some(url) = given else { return self.found_way(transport, node) };
+        let mut way = self.way(url, option, scheme(transport))?;
+        if let (None, Some(found)) = (&self.cert_sha256, &node.found) {
+            way.trust = found.target(ClientTransport::Websocket, Dialect::Msgpack).map_err(Failure::unreachable)?.trust;
+        }
+        Ok(way)
+    }
+
+    /// The way that a node says, or that its address and the profile make.
+    fn found_way(&self, transport: Transport, node: &Node<'_>) -> Result<Way, Failure> {
+        let told = |transport| match &node.found {
             Some(found) => found.target(transport, Dialect::Msgpack).map_err(Failure::unreachable).map(|target| (target.url, target.trust)),
             None => Err(Failure::usage("the URL of a transport is missing")),
         };
-        let base = self.url();
-        let rest = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest).trim_end_matches('/');
-        let (option, given, scheme) = match transport {
-            Transport::Ws => ("--ws-url", &self.ws_url, "ws"),
-            Transport::Wss => ("--wss-url", &self.wss_url, "wss"),
-            Transport::Wt => ("--wt-url", &self.wt_url, "https"),
-            Transport::Tcp => ("--tcp-url", &self.tcp_url, "redis"),
+        let rest = node.url.split_once("://").map_or(node.url, |(_, rest)| rest).trim_end_matches('/');
+        let (url, trust) = match transport {
+            Transport::Tcp if node.url.starts_with("redis") => (node.url.into(), Trust::Roots),
+            Transport::Tcp => ("redis://127.0.0.1:6379".into(), Trust::Roots),
+            _ if self.profile != Kind::Fanfare => (format!("{}://{rest}", scheme(transport)), Trust::Roots),
+            Transport::Ws => told(ClientTransport::Websocket)?,
+            Transport::Wss => told(ClientTransport::Webtransport).map(|(url, trust)| (url.replacen("https", "wss", 1), trust))?,
+            Transport::Wt => told(ClientTransport::Webtransport)?,
         };
-        let (url, trust) = match (given, transport) {
-            (Some(url), _) => {
-                let trust = found.map(|_| told(ClientTransport::Websocket)).transpose()?.map(|(_, trust)| trust);
-                (url.clone(), trust.unwrap_or(Trust::Roots))
-            }
-            (None, Transport::Tcp) => ("redis://127.0.0.1:6379".into(), Trust::Roots),
-            (None, _) if self.profile != Kind::Fanfare => (format!("{scheme}://{rest}"), Trust::Roots),
-            (None, Transport::Ws) => told(ClientTransport::Websocket)?,
-            (None, Transport::Wss) => told(ClientTransport::Webtransport).map(|(url, trust)| (url.replacen("https", "wss", 1), trust))?,
-            (None, Transport::Wt) => told(ClientTransport::Webtransport)?,
-        };
-        let mut way = self.way(&url, option, scheme)?;
-        way.trust = if self.cert_sha256.is_some() { way.trust } else { trust };
-        Ok(way)
+        let way = self.way(&url, "--url", scheme(transport))?;
+        Ok(if self.cert_sha256.is_some() { way } else { Way { trust, ..way } })
     }
 
     /// The way that a URL says. `scheme`: the only one that is allowed; empty: any.
@@ -185,6 +246,15 @@ impl Reach {
             return Ok(host);
         }
         Err(Failure::usage(format!("{host} is not on this machine: --i-own-this-host says that it may be loaded")))
+    }
+}
+
+fn scheme(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+        Transport::Wt => "https",
+        Transport::Tcp => "redis",
     }
 }
 

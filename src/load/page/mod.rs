@@ -53,6 +53,8 @@ fn table(report: &Report) -> String {
         parts.map(|(name, us)| format!("{name} {:.2} ms", us as f64 / 1e3)).join(", ")
     };
     let whole = |number: u64| thousands(number as f64);
+    let moved = format!("{} times one lost its server; back after {}", connections.moved, percentiles(&connections.back_us));
+    let moved = (connections.moved > 0).then_some(("moved", moved));
     let mut rows = vec![
         ("latency", percentiles(latency)),
         ("connecting", percentiles(connect)),
@@ -81,6 +83,7 @@ fn table(report: &Report) -> String {
         ("told by gaps · gaps · recovered", [deliveries.told, deliveries.gaps, deliveries.recovered].map(whole).join(" · ")),
         ("load generator", format!("{:.0} % of a core, {:.2} µs a delivery", report.own_cpu_share * 100.0, report.own_cpu_us_a_delivery)),
     ];
+    rows.extend(moved);
     if let Some(server) = &report.server {
         let kib = |bytes: f64| bytes / 1024.0;
         let cpu = format!("{:.2} µs a delivery, {:.0} µs a connect", server.cpu_us_a_delivery, server.cpu_us_a_connect);

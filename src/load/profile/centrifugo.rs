@@ -44,7 +44,7 @@ impl Profile for Centrifugo {
         let connect = self.token.as_ref().map_or_else(|| json!({}), |token| json!({ "token": token }));
         let mut subscribe = None;
         let mut tracks = false;
-        if let Role::Follow { group, since, tracks: asked } = role {
+        if let Role::Follow { group, since, tracks: asked, .. } = role {
             tracks = asked;
             let mut request = json!({ "channel": group });
             if let Some(place) = since {
@@ -182,7 +182,7 @@ mod tests {
     fn what_could_not_be_recovered_is_a_gap() {
         let profile = talk::profile(Kind::Centrifugo, &[]);
         let since = Place { epoch: "e".into(), offset: 3 };
-        let mut talking = profile.conversation(Role::Follow { group: "g", since: Some(&since), tracks: true });
+        let mut talking = profile.conversation(Role::Follow { group: "g", others: &[], since: Some(&since), tracks: true });
         let (said, _) = talk::take(&mut *talking, r#"{"id":1,"connect":{}}"#);
         let request: Value = serde_json::from_str(&said[0]).unwrap();
         assert_eq!(request["subscribe"], json!({ "channel": "g", "recover": true, "epoch": "e", "offset": 3 }));

@@ -43,17 +43,23 @@ impl Profile for Fanfare {
         let hello = Hello { version: 1, token: self.token.clone(), client, transport: Some("forced".into()) };
         let mut opening = vec![ClientFrame::Hello(hello)];
         let mut tracks = false;
-        if let Role::Follow { group, since, tracks: asked } = role {
+        if let Role::Follow { group, others, since, tracks: asked } = role {
             tracks = asked;
             let since = since.and_then(|place| Some(Position { epoch: place.epoch.parse().ok()?, offset: place.offset }));
-            opening.push(ClientFrame::Subscribe(Subscribe { request: 1, group: group.to_owned(), since }));
+            let groups = std::iter::once((group, since)).chain(others.iter().map(|group| (group.as_str(), None)));
+            let subscribe = |(request, (group, since)): (u32, (&str, _))| Subscribe { request, group: group.to_owned(), since };
+            opening.extend((1..).zip(groups).map(subscribe).map(ClientFrame::Subscribe));
         }
-        let follows = matches!(role, Role::Follow { .. });
-        Box::new(Talk { opening, follows, tracks, ready: false, position: Position::default(), last: Vec::new(), request: 0 })
+        let awaited = opening.len() - 1;
+        Box::new(Talk { opening, awaited, tracks, ready: false, position: Position::default(), last: Vec::new(), request: 0 })
     }
 
     fn request(&self, group: &str, payload: &str, _: u64) -> Option<Request> {
         Some(Request::post(format!("/v1/groups/{group}/messages"), &self.headers, format!(r#"{{"message":"{payload}"}}"#)))
+    }
+
+    fn follows_many(&self) -> bool {
+        true
     }
 
     /// The number says nothing; any frame tells the server that somebody is there.
@@ -65,7 +71,8 @@ impl Profile for Fanfare {
 #[derive(Debug)]
 struct Talk {
     opening: Vec<ClientFrame>,
-    follows: bool,
+    /// How many groups are not followed yet.
+    awaited: usize,
     tracks: bool,
     ready: bool,
     /// As of `subscribed` or the last gap.
@@ -103,11 +110,14 @@ impl Conversation for Talk {
             return Ok(());
         }
         match ServerFrame::decode(DIALECT, &Bytes::copy_from_slice(message)).map_err(|error| error.to_string())? {
-            ServerFrame::Welcome(_) if !self.follows => self.become_ready(out),
-            ServerFrame::Subscribed { request: 1, position, missed, .. } => {
+            ServerFrame::Welcome(_) if self.awaited == 0 => self.become_ready(out),
+            ServerFrame::Subscribed { position, missed, .. } if self.awaited > 0 => {
                 // The missed events follow, so what has been had is before them.
                 self.at(Position { offset: position.offset.saturating_sub(missed), ..position });
-                self.become_ready(out);
+                self.awaited -= 1;
+                if self.awaited == 0 {
+                    self.become_ready(out);
+                }
             }
             ServerFrame::Gap { gap, .. } => {
                 self.at(Position { epoch: gap.epoch, offset: gap.to });
@@ -168,6 +178,16 @@ mod tests {
         let gap = Gap { epoch: 6, from: 8, to: 10, count: Some(3), reason: GapReason::Slow };
         assert_eq!(talk::take(&mut *talking, ServerFrame::Gap { number: 7, gap }.encode(DIALECT)).1, [Learned::Gap(Some(3))]);
         assert_eq!(talking.place(), Some(Place { epoch: "6".into(), offset: 10 }));
+    }
+
+    #[test]
+    fn a_follower_of_several_groups_is_ready_when_it_follows_the_last() {
+        let profile = talk::profile(Kind::Fanfare, &[]);
+        let others = ["h".to_owned(), "i".to_owned()];
+        let mut talking = profile.conversation(Role::Follow { group: "g", others: &others, since: None, tracks: false });
+        assert_eq!(talk::open(&mut *talking).len(), 4);
+        let learned: Vec<_> = (0..3).map(|_| talk::take(&mut *talking, subscribed(Position::NONE, 0)).1).collect();
+        assert_eq!(learned, [vec![], vec![], vec![Learned::Ready]]);
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub trait Profile: Debug {
     /// Path and query of a connection that follows the group (or none of its own, for publishers and idle connections: the first group).
     fn path(&self, group: &str) -> Cow<'_, str>;
 
+    /// Whether a connection can follow several groups.
+    fn follows_many(&self) -> bool {
+        false
+    }
+
     /// Begins to talk on a connection that has just been made.
     fn conversation(&self, role: Role<'_>) -> Box<dyn Conversation>;
 
@@ -61,6 +66,8 @@ pub enum Role<'a> {
     Follow {
         /// Which.
         group: &'a str,
+        /// Further ones, if the profile [follows many](Profile::follows_many).
+        others: &'a [String],
         /// After what it had before; `None`: from now on.
         since: Option<&'a Place>,
         /// It may come back, so [`Conversation::place`] will be asked.
@@ -260,7 +267,7 @@ pub(crate) mod talk {
 
     /// A connection that follows `group`.
     pub(crate) fn follow(profile: &dyn Profile, group: &str) -> Box<dyn Conversation> {
-        profile.conversation(Role::Follow { group, since: None, tracks: true })
+        profile.conversation(Role::Follow { group, others: &[], since: None, tracks: true })
     }
 
     /// What is said first.

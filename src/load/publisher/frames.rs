@@ -10,6 +10,7 @@ use crate::{
     load::{
         Failure,
         profile::{Conversation, Framing, Learned, Outcome, Profile, Role},
+        tally::Tally,
         way::{Road, Transport},
         websocket::{Frame, Socket, Upgrade, put_frame, put_message, scratch, split_frame},
     },
@@ -29,7 +30,13 @@ impl Frames {
     ///
     /// # Errors
     /// The server can't be reached or refuses.
-    pub(crate) async fn connect(profile: &dyn Profile, road: &Road, groups: &[String], nth: usize) -> Result<Publisher, Failure> {
+    pub(crate) async fn connect(
+        profile: &dyn Profile,
+        road: &Road,
+        groups: &[String],
+        nth: usize,
+        tally: Rc<Tally>,
+    ) -> Result<Publisher, Failure> {
         let group = &groups[nth % groups.len()];
         let path = road.way.path.as_deref().map_or_else(|| profile.path(group), |path| path.replace("{group}", group).into());
         let framing = if road.way.transport == Transport::Tcp { Framing::Bytes } else { profile.framing() };
@@ -41,7 +48,7 @@ impl Frames {
         let ready = Rc::new(tokio::sync::Notify::new());
         let mut first = Outcome::default();
         talk.borrow_mut().open(&mut first);
-        let publisher = Publisher::new(Box::new(Self { talk: talk.clone(), framed }));
+        let publisher = Publisher::new(Box::new(Self { talk: talk.clone(), framed }), tally);
         let (answers, outgoing) = (publisher.answers.clone(), publisher.outgoing.clone());
         enter(first, framed, &answers, &outgoing, &ready);
         let ears = Ears { talk, framed, ready: ready.clone() };
@@ -133,7 +140,7 @@ impl Ears {
             }
         } else {
             let mut rest = &bytes[..];
-            while let Some((frame, after)) = split_frame(rest) {
+            while let Some((frame, after)) = split_frame(rest)? {
                 rest = after;
                 match frame {
                     Frame::Data(message) => talk.take(message, 0, &mut outcome)?,

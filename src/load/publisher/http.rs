@@ -15,8 +15,11 @@ use tokio::{
 use super::{Answers, CLOSED, Outgoing, Publisher, READ_BYTES, Speaker, failed};
 use crate::{
     client::Io,
-    load::{Failure, profile::Profile, unix_seconds, way::Road},
+    load::{Failure, profile::Profile, tally::Tally, unix_seconds, way::Road},
 };
+
+/// Longest answer to a publish, in bytes.
+const LONGEST: usize = 1 << 20;
 
 /// Says publishes as HTTP requests.
 #[derive(Debug)]
@@ -43,10 +46,10 @@ impl Http {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub(crate) async fn connect(profile: Rc<dyn Profile>, road: Rc<Road>, nth: usize) -> Result<Publisher, Failure> {
+    pub(crate) async fn connect(profile: Rc<dyn Profile>, road: Rc<Road>, nth: usize, tally: Rc<Tally>) -> Result<Publisher, Failure> {
         let mut io = road.open(nth, false).await?;
         let requests = Rc::new(Requests::default());
-        let publisher = Publisher::new(Box::new(Self { profile, host: road.way.host.clone(), requests: requests.clone() }));
+        let publisher = Publisher::new(Box::new(Self { profile, host: road.way.host.clone(), requests: requests.clone() }), tally);
         let (answers, outgoing) = (publisher.answers.clone(), publisher.outgoing.clone());
         publisher.serve(async move {
             loop {
@@ -138,10 +141,15 @@ impl Requests {
         let mut taken = 0;
         while let Some(Response { status, body, len, closes }) = split_response(&bytes[taken..])? {
             match status {
+                // It announces another one.
+                100..200 => {}
                 200..300 => answers.accept(1),
                 _ => answers.refuse(format!("HTTP {status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)]))),
             }
             taken += len;
+            if (100..200).contains(&status) {
+                continue;
+            }
             self.answered(outgoing);
             if closes {
                 self.singly.set(true);
@@ -149,6 +157,9 @@ impl Requests {
             }
         }
         bytes.drain(..taken);
+        if bytes.len() > LONGEST {
+            return Err(format!("the answer to a publish is longer than {LONGEST} bytes"));
+        }
         Ok(false)
     }
 
@@ -192,10 +203,10 @@ fn split_response(bytes: &[u8]) -> Result<Option<Response<'_>>, String> {
             Some(length.ok_or("the answer to a publish has a wrong Content-Length")?)
         }
         (None, Some(_)) => chunked_len(&bytes[head..])?,
-        (None, None) if matches!(status, 204 | 304) => Some(0),
+        (None, None) if matches!(status, 100..200 | 204 | 304) => Some(0),
         (None, None) => return Err("the answer to a publish does not say how long it is".into()),
     };
-    let whole = body.and_then(|body| bytes.get(head..head + body));
+    let whole = body.and_then(|body| bytes.get(head..head.checked_add(body)?));
     Ok(whole.map(|body| Response { status, body, len: head + body.len(), closes }))
 }
 
@@ -206,7 +217,7 @@ fn chunked_len(bytes: &[u8]) -> Result<Option<usize>, String> {
         match httparse::parse_chunk_size(&bytes[at..]) {
             Ok(httparse::Status::Complete((line, size))) => {
                 let size = usize::try_from(size).map_err(|error| error.to_string())?;
-                at += line + size + 2;
+                at = at.saturating_add(line + 2).saturating_add(size);
                 if at > bytes.len() {
                     return Ok(None);
                 }
@@ -242,6 +253,25 @@ mod tests {
         }
         let listened = Requests::default().listen(&mut b"SSH-2.0-x\r\n".to_vec(), &Answers::default(), &Outgoing::default());
         assert!(listened.is_err());
+    }
+
+    #[test]
+    fn answers_that_never_end_or_claim_any_length_are_refused() {
+        let listen = |wire: &[u8]| Requests::default().listen(&mut wire.to_vec(), &Answers::default(), &Outgoing::default());
+        let huge = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", usize::MAX);
+        let chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n";
+        // They are awaited, up to a limit.
+        assert_eq!((listen(huge.as_bytes()), listen(chunk)), (Ok(false), Ok(false)));
+        let endless = [huge.as_bytes(), &vec![b'x'; LONGEST]].concat();
+        assert!(listen(&endless).unwrap_err().contains("longer than 1048576 bytes"));
+    }
+
+    #[test]
+    fn an_announcement_is_no_answer() {
+        let answers = Answers::default();
+        let mut wire = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+        assert_eq!(Requests::default().listen(&mut wire, &answers, &Outgoing::default()), Ok(false));
+        assert_eq!((answers.counts().accepted, answers.counts().refused), (1, 0));
     }
 
     #[test]

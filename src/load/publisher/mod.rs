@@ -6,11 +6,14 @@ mod http;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     io,
     rc::Rc,
 };
 
 use tokio::sync::Notify;
+
+use super::tally::Tally;
 
 pub(super) use frames::Frames;
 pub(super) use http::Http;
@@ -26,6 +29,16 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Answers {
     counts: RefCell<Counts>,
     changed: Notify,
+    /// Where it is entered what was refused; none in tests of answers alone.
+    book: Option<Book>,
+}
+
+/// Which messages wait for answers. Servers answer in order.
+#[derive(Debug)]
+struct Book {
+    tally: Rc<Tally>,
+    /// Stream and number of each.
+    waiting: RefCell<VecDeque<(usize, u64)>>,
 }
 
 /// How many answers of which sort.
@@ -68,10 +81,19 @@ impl Answers {
     }
 
     fn accept(&self, count: u64) {
-        self.enter(|counts| counts.accepted += count);
+        for _ in 0..count {
+            if self.book.as_ref().is_some_and(|book| book.waiting.borrow_mut().pop_front().is_none()) {
+                return self.end(SURPLUS.into());
+            }
+            self.enter(|counts| counts.accepted += 1);
+        }
     }
 
     fn refuse(&self, reason: String) {
+        if let Some(book) = &self.book {
+            let Some((stream, number)) = book.waiting.borrow_mut().pop_front() else { return self.end(SURPLUS.into()) };
+            book.tally.refuse(stream, number);
+        }
         self.enter(|counts| {
             counts.refused += 1;
             counts.trouble.get_or_insert(reason);
@@ -137,8 +159,10 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    fn new(speaker: Box<dyn Speaker>) -> Self {
-        Self { speaker, outgoing: Rc::default(), answers: Rc::default(), sent: 0 }
+    fn new(speaker: Box<dyn Speaker>, tally: Rc<Tally>) -> Self {
+        let book = Book { tally, waiting: RefCell::default() };
+        let answers = Answers { book: Some(book), ..Answers::default() };
+        Self { speaker, outgoing: Rc::default(), answers: Rc::new(answers), sent: 0 }
     }
 
     /// Lets `task` serve the connection until it ends, and says how it did. Must be called in a `LocalSet`.
@@ -151,12 +175,15 @@ impl Publisher {
         });
     }
 
-    /// Queues one message.
+    /// Queues one message, the `number`th of a stream.
     ///
     /// # Errors
     /// It can't be said.
-    pub(super) fn queue(&mut self, group: &str, payload: &str) -> io::Result<()> {
+    pub(super) fn queue(&mut self, group: &str, payload: &str, (stream, number): (usize, u64)) -> io::Result<()> {
         self.sent += 1;
+        if let Some(book) = self.answers.book.as_ref().filter(|_| self.speaker.is_answered()) {
+            book.waiting.borrow_mut().push_back((stream, number));
+        }
         self.speaker.speak(&self.outgoing, group, payload).map_err(io::Error::other)
     }
 
@@ -188,6 +215,9 @@ impl Publisher {
 fn failed(error: &io::Error) -> String {
     format!("the publisher's connection failed: {error}")
 }
+
+/// What a server does that answers more publishes than there were.
+const SURPLUS: &str = "the server answered a publish that there was not";
 
 /// What a connection that the server ended is reported as.
 const CLOSED: &str = "the server closed the publisher's connection";

@@ -1,8 +1,8 @@
 //! A worker's QUIC endpoint: one socket, all its connections, and one task that drives them.
 //!
 //! quinn-proto is the protocol; this is its I/O. quinn has a task, a timer and a lock for each connection, and sends each packet when it is made. Here one task has
-//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. Events don't wait for
-//! a turn: the hub's flush makes connections speak at once, without waking any task.
+//! them all: a turn reads what has come, calls the connections whose time has come, and then sends what all marked connections have to say. Events make connections
+//! speak in the hub's flush, without waking their tasks; the packets of many leave together.
 //!
 //! Its invariant: a connection that has something to say is marked, and a marked connection is in the list.
 
@@ -12,28 +12,24 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
-    time::{Duration, Instant},
+    task::{Poll, Waker},
+    time::Instant,
 };
 
 use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointConfig, ServerConfig, Transmit, VarInt};
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::{
     connection::Connection,
     deadlines::Deadlines,
+    driver::Driver,
+    incoming::Incoming,
+    outlet::{Outlet, Sent},
     socket::{Received, Socket},
 };
-use crate::transport::{alarm::Alarm, now};
-
-/// Batches of datagrams that one turn reads; a batch is up to 32 calls' worth of aggregated datagrams.
-const BATCHES_A_TURN: usize = 4;
-
-/// Pause after reading has failed: trying at once would only burn the core.
-const READ_PAUSE: Duration = Duration::from_millis(100);
+use crate::transport::now;
 
 /// Calls of the socket that one connection gets in a turn, so that one fast reader does not keep the others waiting.
 const SENDS_A_TURN: usize = 8;
@@ -47,46 +43,17 @@ pub struct Endpoint(Rc<Shared>);
 
 /// What the driver, the acceptor and the connections share; all of it lives on one thread.
 pub(super) struct Shared {
-    socket: Socket,
-    proto: RefCell<quinn_proto::Endpoint>,
-    connections: RefCell<Vec<Option<Connection>>>,
-    marked: RefCell<Vec<ConnectionHandle>>,
-    deadlines: RefCell<Deadlines>,
-    outlet: RefCell<Outlet>,
+    pub(super) socket: Socket,
+    pub(super) proto: RefCell<quinn_proto::Endpoint>,
+    pub(super) connections: RefCell<Vec<Option<Connection>>>,
+    pub(super) marked: RefCell<Vec<ConnectionHandle>>,
+    pub(super) deadlines: RefCell<Deadlines>,
+    pub(super) outlet: RefCell<Outlet>,
     incoming: RefCell<VecDeque<Box<quinn_proto::Incoming>>>,
     /// Answers to those who have no connection.
-    answers: RefCell<VecDeque<(Transmit, Vec<u8>)>>,
-    driver: Cell<Option<Waker>>,
+    pub(super) answers: RefCell<VecDeque<(Transmit, Vec<u8>)>>,
+    pub(super) driver: Cell<Option<Waker>>,
     acceptor: Cell<Option<Waker>>,
-}
-
-/// The way out.
-#[derive(Default)]
-struct Outlet {
-    /// The packet that is being made.
-    buffer: Vec<u8>,
-    /// The kernel had no room for the packet in the buffer.
-    blocked: Option<Transmit>,
-}
-
-/// Does the endpoint's I/O; it has to be polled as a task of its own for anything to happen. Dropping it closes all connections.
-#[must_use = "nothing happens until the driver is spawned"]
-pub struct Driver {
-    shared: Rc<Shared>,
-    alarm: Alarm,
-    /// When to read again after reading has failed: then nothing else wakes us for it.
-    read_again: Option<Instant>,
-    /// What a batch is read into.
-    buffer: Box<[u8]>,
-    /// The list that is being worked off; kept for its memory.
-    turn: Vec<ConnectionHandle>,
-}
-
-/// A client that wants to connect. Dropping it ignores the client.
-pub struct Incoming {
-    /// Taken by whatever decides. Boxed, because the task of the connection keeps room for it to the end.
-    incoming: Option<Box<quinn_proto::Incoming>>,
-    endpoint: Rc<Shared>,
 }
 
 /// Makes an endpoint on a socket.
@@ -94,19 +61,20 @@ pub(super) fn endpoint(socket: std::net::UdpSocket, config: EndpointConfig, serv
     let socket = Socket::new(socket)?;
     let proto = quinn_proto::Endpoint::new(Arc::new(config), Some(Arc::new(server)), !socket.may_fragment(), None);
     let buffer = socket.receive_buffer();
+    let outlet = Outlet::new(socket.batch());
     let shared = Rc::new(Shared {
         socket,
         proto: RefCell::new(proto),
         connections: RefCell::default(),
         marked: RefCell::default(),
         deadlines: RefCell::default(),
-        outlet: RefCell::default(),
+        outlet: RefCell::new(outlet),
         incoming: RefCell::default(),
         answers: RefCell::default(),
         driver: Cell::new(None),
         acceptor: Cell::new(None),
     });
-    let driver = Driver { shared: shared.clone(), alarm: Alarm::default(), read_again: None, buffer, turn: Vec::new() };
+    let driver = Driver::new(shared.clone(), buffer);
     Ok((Endpoint(shared), driver))
 }
 
@@ -120,67 +88,12 @@ impl Endpoint {
                 Poll::Pending
             }
         });
-        Incoming { incoming: Some(incoming.await), endpoint: self.0.clone() }
+        Incoming::new(incoming.await, self.0.clone())
     }
 
     /// Takes a new configuration for new connections; `None`: there will be no more.
     pub fn set_server_config(&self, config: Option<ServerConfig>) {
         self.0.proto.borrow_mut().set_server_config(config.map(Arc::new));
-    }
-}
-
-impl Incoming {
-    /// Whether the client is known to be where it says it is (RFC 9000, section 8.1).
-    #[must_use]
-    pub fn remote_address_validated(&self) -> bool {
-        self.incoming.as_ref().is_some_and(|incoming| incoming.remote_address_validated())
-    }
-
-    /// Begins the handshake.
-    ///
-    /// # Errors
-    /// The client's first packet was wrong; it has been told.
-    pub fn accept(mut self) -> Result<Connection, quinn_proto::ConnectionError> {
-        let Some(incoming) = self.incoming.take() else { unreachable!("only deciding takes it, and that consumes this") };
-        let mut answer = Vec::new();
-        let accepted = self.endpoint.proto.borrow_mut().accept(*incoming, now(), &mut answer, None);
-        let (handle, proto) = accepted.map_err(|refused| {
-            if let Some(transmit) = refused.response {
-                self.endpoint.answer(transmit, answer);
-            }
-            refused.cause
-        })?;
-        let connection = Connection::new(handle, proto, self.endpoint.clone());
-        self.endpoint.insert(connection.clone());
-        connection.mark();
-        Ok(connection)
-    }
-
-    /// Says no.
-    pub fn refuse(mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
-        let mut answer = Vec::new();
-        let transmit = self.endpoint.proto.borrow_mut().refuse(*incoming, &mut answer);
-        self.endpoint.answer(transmit, answer);
-    }
-
-    /// Lets the client prove its address first, at the cost of a round trip. A client that has done so already is ignored.
-    pub fn retry(mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
-        let mut answer = Vec::new();
-        let retried = self.endpoint.proto.borrow_mut().retry(*incoming, &mut answer);
-        match retried {
-            Ok(transmit) => self.endpoint.answer(transmit, answer),
-            Err(error) => self.incoming = Some(Box::new(error.into_incoming())),
-        }
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take() {
-            self.endpoint.proto.borrow_mut().ignore(*incoming);
-        }
     }
 }
 
@@ -196,12 +109,12 @@ impl Shared {
         }
     }
 
-    fn answer(&self, transmit: Transmit, contents: Vec<u8>) {
+    pub(super) fn answer(&self, transmit: Transmit, contents: Vec<u8>) {
         self.answers.borrow_mut().push_back((transmit, contents));
         self.wake_driver();
     }
 
-    fn insert(&self, connection: Connection) {
+    pub(super) fn insert(&self, connection: Connection) {
         let mut connections = self.connections.borrow_mut();
         let at = connection.0.handle.0;
         if connections.len() <= at {
@@ -210,14 +123,14 @@ impl Shared {
         connections[at] = Some(connection);
     }
 
-    fn connection(&self, handle: ConnectionHandle) -> Option<Connection> {
+    pub(super) fn connection(&self, handle: ConnectionHandle) -> Option<Connection> {
         self.connections.borrow().get(handle.0).cloned().flatten()
     }
 
     /// Sends what a connection has to say, and passes on what it has to tell.
     pub(super) fn speak(&self, connection: &Connection) {
         let mut outlet = self.outlet.borrow_mut();
-        if outlet.blocked.is_some() {
+        if outlet.is_stuck() {
             return connection.mark();
         }
         connection.0.marked.set(false);
@@ -228,13 +141,18 @@ impl Shared {
                 connection.mark();
                 break;
             }
-            outlet.buffer.clear();
-            let Some(transmit) = proto.poll_transmit(now, self.socket.max_segments(), &mut outlet.buffer) else { break };
-            if !self.socket.send(&transmit, &outlet.buffer) {
-                outlet.blocked = Some(transmit);
-                connection.mark();
-                break;
+            match outlet.send(&self.socket, |buffer| proto.poll_transmit(now, self.socket.max_segments(), buffer)) {
+                Sent::Taken => {}
+                Sent::Nothing => break,
+                Sent::Stuck => {
+                    connection.mark();
+                    break;
+                }
             }
+        }
+        if outlet.is_waiting() {
+            // It sends what nobody else joins.
+            self.wake_driver();
         }
         if let Some(deadline) = proto.poll_timeout() {
             self.set_deadline(connection.0.handle, deadline);
@@ -273,7 +191,7 @@ impl Shared {
     }
 
     /// Gives a datagram to whom it belongs.
-    fn handle(&self, received: Received, now: Instant) {
+    pub(super) fn handle(&self, received: Received, now: Instant) {
         let Received { from, to, ecn, data } = received;
         let mut answer = Vec::new();
         let event = self.proto.borrow_mut().handle(now, from, to, ecn, data, &mut answer);
@@ -297,134 +215,8 @@ impl Shared {
     }
 }
 
-impl Driver {
-    /// Reads what has come; says whether there may be more.
-    fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        self.read_again = None;
-        for _ in 0..BATCHES_A_TURN {
-            let shared = &self.shared;
-            match shared.socket.poll_receive(cx, &mut self.buffer, |received| shared.handle(received, now)) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    error!(%error, "reading the UDP socket failed");
-                    self.read_again = Some(now + READ_PAUSE);
-                    return false;
-                }
-                Poll::Pending => return false,
-            }
-        }
-        true
-    }
-
-    /// Calls the connections whose time has come.
-    fn fire(&self, now: Instant) {
-        let mut deadlines = self.shared.deadlines.borrow_mut();
-        while let Some(at) = deadlines.pop_due(now) {
-            let Some(connection) = self.shared.connection(ConnectionHandle(at)) else { continue };
-            // It tells its deadline again when it has spoken, and that comes first.
-            if connection.0.marked.get() {
-                continue;
-            }
-            let mut proto = connection.0.proto.borrow_mut();
-            match proto.poll_timeout() {
-                Some(deadline) if deadline <= now => {
-                    proto.handle_timeout(now);
-                    connection.mark();
-                }
-                Some(deadline) => deadlines.set(at, deadline),
-                None => {}
-            }
-        }
-    }
-
-    /// Lets every marked connection say what it has to say; pending when the kernel has no room.
-    fn transmit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some((transmit, contents)) = self.shared.answers.borrow_mut().pop_front() {
-            // Nobody relies on it: the client asks again.
-            let _ = self.shared.socket.send(&transmit, &contents);
-        }
-        while self.shared.outlet.borrow_mut().is_blocked(&self.shared.socket) {
-            ready!(self.shared.socket.poll_room(cx));
-        }
-        self.turn.append(&mut self.shared.marked.borrow_mut());
-        while let Some(handle) = self.turn.pop() {
-            // It may have spoken since.
-            let marked = self.shared.connection(handle).filter(|connection| connection.0.marked.get());
-            if let Some(connection) = marked {
-                self.shared.speak(&connection);
-                if self.shared.outlet.borrow().blocked.is_some() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Outlet {
-    /// Tries once more what the kernel had no room for.
-    fn is_blocked(&mut self, socket: &Socket) -> bool {
-        if self.blocked.as_ref().is_some_and(|transmit| socket.send(transmit, &self.buffer)) {
-            self.blocked = None;
-        }
-        self.blocked.is_some()
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let driver = &mut *self;
-        let now = now();
-        // While it runs, nobody has to wake it.
-        driver.shared.driver.set(None);
-        let more = driver.receive(cx, now);
-        let mut sent = driver.transmit(cx);
-        if sent.is_ready() {
-            driver.fire(now);
-            sent = driver.transmit(cx);
-        }
-        driver.shared.driver.set(Some(cx.waker().clone()));
-        // Without room in the kernel nothing can go on but reading; the socket wakes us.
-        let first = if sent.is_ready() { driver.shared.deadlines.borrow().first() } else { None };
-        let due = driver.alarm.poll(cx, first.into_iter().chain(driver.read_again).min()).is_ready();
-        let left = sent.is_ready() && !driver.shared.marked.borrow().is_empty();
-        if more || left || due {
-            // Others of the worker get their turn first.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let connections = std::mem::take(&mut *self.shared.connections.borrow_mut());
-        for connection in connections.into_iter().flatten() {
-            if !connection.is_lost() {
-                connection.close(NO_ERROR, b"");
-            }
-            self.shared.speak(&connection);
-        }
-    }
-}
-
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("connections", &self.0.connections.borrow().len()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Incoming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").finish_non_exhaustive()
     }
 }

@@ -9,10 +9,15 @@
 //! token comes back to the key that made it. IDs for later use (RFC 9000, section 5.1.1) come from the same place, so a change of address, which takes
 //! one of them, leaves the connection where it is.
 
+mod batch;
 mod connection;
 mod connection_id;
 mod deadlines;
+mod driver;
 mod endpoint;
+mod incoming;
+mod kernel;
+mod outlet;
 mod socket;
 mod steering;
 
@@ -26,8 +31,10 @@ use quinn_proto::{
 use connection_id::Generator;
 
 pub use connection::{Connection, Ended, Read};
+pub use driver::Driver;
+pub use endpoint::Endpoint;
 pub(super) use endpoint::NO_ERROR;
-pub use endpoint::{Driver, Endpoint, Incoming};
+pub use incoming::Incoming;
 pub use steering::{BUFFER_BYTES, BindError, Group, MAX_WORKERS, Steering, bind};
 
 /// Bidirectional streams that a client may have open at once: CONNECT, the main stream, and replays.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd as _,
     task::{Context, Poll, ready},
 };
 
@@ -10,6 +11,8 @@ use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
+
+use super::batch::Batch;
 
 /// Longest datagram that is sent to us: the largest payload that our transport parameters allow (quinn's default, an Ethernet frame).
 const MAX_DATAGRAM: usize = 1472;
@@ -85,6 +88,17 @@ impl Socket {
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error of the socket shows when it is used.
         self.io.poll_send_ready(cx).map(drop)
+    }
+
+    /// Where packets wait for each other.
+    pub(super) fn batch(&self) -> Batch {
+        Batch::new(self.any_address)
+    }
+
+    /// Sends what waits together; `false` if the kernel has no room for all of it now.
+    pub(super) fn send_batch(&self, batch: &mut Batch) -> bool {
+        // With nothing to send the kernel is not asked.
+        batch.is_empty() || self.io.try_io(Interest::WRITABLE, || batch.send(self.io.as_fd())).is_ok()
     }
 
     /// Sends; `false` if the kernel has no room now. Errors are like loss on the way, which QUIC repairs.

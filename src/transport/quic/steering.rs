@@ -161,6 +161,8 @@ fn buffers(sockets: &[Socket]) -> io::Result<(usize, usize)> {
 /// header. Headers as in RFC 8999, which all versions of QUIC share.
 #[cfg(target_os = "linux")]
 fn attach(member: &Socket, workers: u32) -> io::Result<()> {
+    use std::os::fd::AsFd as _;
+
     use libc::{BPF_A, BPF_ABS, BPF_ALU, BPF_B, BPF_JA, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_MOD, BPF_RET, sock_filter};
 
     /// This bit of the first byte is set in long headers (RFC 8999, section 5.1).
@@ -185,24 +187,7 @@ fn attach(member: &Socket, workers: u32) -> io::Result<()> {
         op(BPF_ALU | BPF_MOD | BPF_K, 0, 0, workers),
         op(BPF_RET | BPF_A, 0, 0, 0),
     ];
-    set_program(member, &mut program)
-}
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "no crate that we use wraps SO_ATTACH_REUSEPORT_CBPF")]
-fn set_program(member: &Socket, program: &mut [libc::sock_filter]) -> io::Result<()> {
-    use std::os::fd::AsRawFd as _;
-
-    let len = libc::c_ushort::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-    let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).expect("two words");
-    // SAFETY: the descriptor is open, as `member` owns it. The option's value is a `sock_fprog` of `size` bytes whose `filter` points to `len`
-    // instructions; all of it lives in this frame or its caller's until the call returns, and the kernel checks and copies it before that and writes
-    // to none of it.
-    let result = unsafe {
-        libc::setsockopt(member.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, (&raw const program).cast(), size)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    super::kernel::steer(member.as_fd(), &mut program)
 }
 
 #[cfg(not(target_os = "linux"))]

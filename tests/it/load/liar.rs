@@ -32,6 +32,10 @@ pub enum Speech {
     Batched,
     /// Text, each delivery in two fragments, cut within the mark.
     Cut,
+    /// Text, each delivery a message, and beside it the same as a message of another group, and as one that has not been published yet.
+    Forged,
+    /// Text, and everybody is closed as soon as they follow.
+    Gone,
     /// `fanfare.v1.msgpack`; of every second lie it says that something is missing.
     Fanfare,
 }
@@ -163,8 +167,11 @@ impl Desk {
     }
 
     fn follow(&self, to: &mpsc::Sender<Message>, answer: Message) {
-        self.state.borrow_mut().followers.push(to.clone());
         to.try_send(answer).unwrap();
+        if self.speech == Speech::Gone {
+            return to.try_send(Message::Close(None)).unwrap();
+        }
+        self.state.borrow_mut().followers.push(to.clone());
     }
 
     /// Of ten messages the third is dropped, the fifth comes twice, and the seventh comes after the eighth.
@@ -201,7 +208,13 @@ impl Desk {
 
     fn deliver(&self, state: &mut State, payload: String) {
         match self.speech {
-            Speech::Single => state.send(&Message::text(payload)),
+            Speech::Single | Speech::Gone => state.send(&Message::text(payload)),
+            Speech::Forged => {
+                // The stream stands in bytes 8 to 14 of a mark, the number in 14 to 24.
+                let (stray, mut early) = (format!("{}000001{}", &payload[..8], &payload[14..]), payload.clone());
+                early.replace_range(14..24, "00000fffff");
+                [payload, stray, early].into_iter().for_each(|payload| state.send(&Message::text(payload)));
+            }
             Speech::Batched => {
                 state.batch.push(payload);
                 if state.batch.len() == 4 {

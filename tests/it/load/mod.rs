@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fanfare::{
     client::Trust,
-    load::{By, Pace, Plan, Publish, Report, Sizes, Spread, Transport, Way, profile::Kind, run},
+    load::{By, Claim, Pace, Plan, Publish, Report, Sizes, Spread, Transport, Way, profile::Kind, run},
 };
 use liar::{Liar, Lies, Speech};
 
@@ -26,12 +26,17 @@ fn plan(liar: &Liar, speech: Speech) -> Plan {
         profile: profile.clone(),
         subscribers: vec![(way.clone(), FOLLOWERS)],
         idle: Vec::new(),
+        failover: Vec::new(),
+        relayed: false,
+        resumes: false,
         slow: 0.0,
         slow_rate: 1000,
         stopped: 0.0,
         ramp: 1000.0,
+        handshakes: 64,
         sources: None,
         groups: vec!["g".into()],
+        groups_each: 1,
         spread: Spread::Even,
         churn: None,
         publish: Some(Publish { by: By::Client, profile, way, connections: 1 }),
@@ -69,6 +74,24 @@ fn compare(report: &Report, lies: Lies) {
 fn every_lie_is_found_one_delivery_a_message() {
     let (report, lies) = found_and_done(Speech::Single);
     compare(&report, lies);
+}
+
+#[test]
+fn what_belongs_elsewhere_or_was_never_published_has_strayed() {
+    let (report, lies) = found_and_done(Speech::Forged);
+    let each = FOLLOWERS as u64;
+    let arrivals = lies.published - lies.dropped + lies.duplicated;
+    assert_eq!(report.deliveries.strayed, arrivals * 2 * each, "{report:?}");
+    assert_eq!((report.deliveries.received, report.deliveries.lost), ((lies.published - lies.dropped) * each, lies.dropped * each));
+}
+
+#[test]
+fn who_is_sent_away_at_once_is_due_everything_and_gets_nothing() {
+    let (report, lies) = found_and_done(Speech::Gone);
+    assert_eq!((report.connections.connected, report.connections.ended), (FOLLOWERS, FOLLOWERS), "{report:?}");
+    assert_eq!((report.deliveries.received, report.deliveries.lost), (0, report.published.sent * FOLLOWERS as u64), "{report:?}");
+    assert!(!report.is_clean() && report.published.sent >= lies.published);
+    assert!("p99<1s".parse::<Claim>().unwrap().check(&report).is_err());
 }
 
 #[test]

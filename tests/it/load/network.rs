@@ -1,6 +1,6 @@
 //! The relay: faults that really happen.
 
-use crate::binary::{Running, loaded};
+use crate::running::{Running, loaded};
 
 /// `loss` on QUIC is repaired, so nothing is lost, but it takes longer and the relay counted.
 #[test]

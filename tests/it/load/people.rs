@@ -1,6 +1,6 @@
 //! Connections that do not sit still.
 
-use crate::binary::{Running, loaded};
+use crate::running::{Running, loaded};
 
 #[test]
 fn those_who_come_back_and_ask_get_everything() {
@@ -35,6 +35,24 @@ fn publishing_by_clients_over_several_connections_keeps_each_publishers_order() 
     let report = loaded(&server, &[&args[..], &["--duration", "0.5", "--size", "40:3,2000:1", "--sources", "3"]].concat(), 0);
     assert_eq!(report.published.accepted, report.published.sent);
     assert!(report.deliveries.received > 100, "{report:?}");
+}
+
+#[test]
+fn what_the_server_refuses_is_not_lost_and_holds_nothing_up() {
+    let server = Running::start(&[]);
+    for pace in [["--rate", "100"], ["--window", "1"]] {
+        let args = ["--ws", "3", "--api-key", "wrong", "--duration", "1", "--assert", "lost=0,received=0,refused>20"];
+        let report = loaded(&server, &[&args[..], &pace].concat(), 0);
+        assert_eq!((report.published.refused, report.deliveries.due), (report.published.sent, 0), "{report:?}");
+    }
+}
+
+#[test]
+fn a_connection_can_follow_several_groups() {
+    let server = Running::start(&["--workers", "2"]);
+    let args = ["--ws", "3", "--wt", "3", "--groups", "40", "--groups-each", "20", "--rate", "400", "--duration", "1"];
+    let report = loaded(&server, &args, 0);
+    assert_eq!(report.deliveries.due, report.published.sent * 3, "{report:?}");
 }
 
 #[test]

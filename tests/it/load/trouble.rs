@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::binary::{Running, fanfare};
+use crate::running::{Running, fanfare};
 
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
@@ -61,6 +61,9 @@ fn limits_that_are_too_low_are_raised_or_named() {
     let named = limited("64", "100");
     assert_eq!(named.status.code(), Some(2), "{}", words(&named));
     assert!(words(&named).contains("64 are allowed at most") && words(&named).contains("LimitNOFILE="), "{}", words(&named));
+    // A relay needs two more for each.
+    let relayed = limited("400", "200 --delay 1ms");
+    assert!(relayed.status.code() == Some(2) && words(&relayed).contains("needs 66"), "{}", words(&relayed));
 }
 
 /// A run that has delivered something, and what it says from then on.
@@ -85,15 +88,17 @@ fn ending((child, mut said): (Child, BufReader<ChildStderr>)) -> String {
 }
 
 #[test]
-fn an_interrupt_ends_with_what_was_measured() {
+fn a_signal_ends_it_with_what_was_measured() {
     let server = Running::start(&[]);
-    let run = running(&server, "60");
-    signal(run.0.id(), "INT");
-    let all = ending(run);
-    assert!(
-        all.contains("the run was interrupted") && all.contains("lost               0") && all.contains("latency            p50 "),
-        "{all}"
-    );
+    for name in ["INT", "TERM"] {
+        let run = running(&server, "60");
+        signal(run.0.id(), name);
+        let all = ending(run);
+        assert!(
+            all.contains("the run was interrupted") && all.contains("lost               0") && all.contains("latency            p50 "),
+            "{all}"
+        );
+    }
 }
 
 #[test]

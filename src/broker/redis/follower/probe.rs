@@ -1,0 +1,98 @@
+//! Whether the link for events is as alive as it looks, and whether everything has come that should have.
+//!
+//! A probe goes the way of events: published over the link for commands, it has to come back here. Before it, in the same row, go questions
+//! for the positions of some groups. So when the probe has come back, everything up to those positions must have come too, and what has not
+//! is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out whether the other
+//! end is there while the link for commands is down.
+
+use std::time::Instant;
+
+use super::{
+    Hub,
+    inlet::{Done, Inlet},
+    page,
+};
+use crate::{
+    broker::{
+        Error,
+        redis::{
+            command::Commands,
+            now,
+            table::{Page, Read},
+            wire::LinkError,
+        },
+    },
+    metrics::RedisLink,
+    protocol::Position,
+};
+
+/// A probe is lost after so many times the timeout, even if other things come.
+const PATIENCE: u32 = 5;
+
+/// Positions that were read before a probe was published.
+pub(super) struct Round {
+    pub(super) number: u64,
+    pub(super) since: Instant,
+    pub(super) returned: bool,
+    /// `None`: they are still awaited.
+    pub(super) checks: Option<Vec<(Read, Position)>>,
+}
+
+impl Hub {
+    /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy
+    /// elsewhere.
+    pub(super) fn listen(&mut self, now: Instant) -> Result<(), LinkError> {
+        let timeout = self.config.timeout;
+        self.quiet = if std::mem::take(&mut self.alive) { None } else { self.quiet.or(Some(now)) };
+        let dead = self.quiet.is_some_and(|since| now - since >= timeout);
+        // It answers pings, but a probe that was published does not come.
+        let deaf = self.round.as_ref().is_some_and(|round| {
+            let waiting = now - round.since;
+            !round.returned && round.checks.is_some() && (waiting > timeout * PATIENCE || waiting > timeout && now - self.heard > timeout)
+        });
+        if dead || deaf { Err(LinkError::Silent(timeout)) } else { Ok(()) }
+    }
+
+    /// Asks where some groups are, and sends a probe after the questions.
+    pub(super) fn probe(&mut self, inlet: &Inlet, since: Instant) {
+        self.probes += 1;
+        let number = self.probes;
+        let share = self.config.probe_interval.as_secs_f64() / self.config.check_interval.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
+        let most = (self.table.len() as f64 * share).ceil() as usize;
+        let questions: Vec<_> = self.table.checks(most).into_iter().map(|read| (self.question(&read), read)).collect();
+        let probe = Commands::tell(&self.probe_channel, number.to_string().as_bytes());
+        let pipeline = self.pipeline.clone();
+        self.round = Some(Round { number, since, returned: false, checks: None });
+        inlet.asked.push(Box::pin(async move {
+            // All are given before the first answer is awaited: they stand in one row.
+            let asked = questions.into_iter().map(|(command, read)| {
+                let pipeline = &pipeline;
+                async move { Ok::<_, Error>((read, pipeline.call(command).await.map(page)?)) }
+            });
+            let (checks, probe) = futures_util::join!(futures_util::future::try_join_all(asked), pipeline.call(probe));
+            let known = |checks: Vec<(Read, Option<Page>)>| checks.into_iter().filter_map(|(read, page)| Some((read, page?.top))).collect();
+            Done::Round(number, probe.and(checks.map(known)))
+        }));
+    }
+
+    pub(super) fn probe_returned(&mut self, payload: &[u8]) {
+        let number = std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok());
+        if let Some(round) = self.round.as_mut().filter(|round| Some(round.number) == number) {
+            round.returned = true;
+            self.metrics.probe.observe((now() - round.since).as_secs_f64());
+            self.status.up(RedisLink::Events);
+            self.compare();
+        }
+    }
+
+    /// Once probe and positions are here, groups that are behind are found.
+    pub(super) fn compare(&mut self) {
+        if let Some(Round { returned: true, checks: Some(checks), .. }) = &mut self.round {
+            for (read, top) in std::mem::take(checks) {
+                self.table.checked(&read, top);
+            }
+            self.round = None;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The load generator on several nodes, and on Redis itself.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    redis::RedisServer,
+    running::{PATIENCE, Running, fanfare, loaded},
+};
+
+fn node(redis: &RedisServer) -> Running {
+    let node = Running::start(&["--redis", &redis.url(), "--workers", "1"]);
+    let end = Instant::now() + PATIENCE;
+    while !node.asked("/readyz").starts_with("HTTP/1.1 200 ") {
+        assert!(Instant::now() < end, "it is not ready: {}", node.asked("/readyz"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    node
+}
+
+/// Two nodes have two homes here, and each makes a key of its own.
+fn publishing_at(node: &Running) -> [String; 4] {
+    ["--publish-url".into(), node.http.clone(), "--api-key".into(), node.key()]
+}
+
+fn strs(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn subscribers_are_dealt_out_to_the_nodes_and_all_get_everything() {
+    let redis = RedisServer::start();
+    let (a, b) = (node(&redis), node(&redis));
+    let publishing = publishing_at(&b);
+    let args = ["--ws", "5", "--wt", "2", "--idle", "4", "--url", &b.http, "--rate", "100", "--duration", "1"];
+    let report = loaded(&a, &[&args[..], &strs(&publishing)].concat(), 0);
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.connections.connected, report.deliveries.due), (11, report.published.sent * 7), "{report:?}");
+    let delivered = |node: &Running| node.metric("fanfare_events_delivered_total");
+    assert_eq!((delivered(&a) + delivered(&b), delivered(&b)), (report.deliveries.due, report.published.sent * 4), "{report:?}");
+}
+
+#[test]
+fn those_who_lose_their_node_go_on_at_another_and_miss_nothing() {
+    let redis = RedisServer::start();
+    let (mut a, b) = (node(&redis), node(&redis));
+    let publishing = publishing_at(&b);
+    let claims = "lost=0,told=0,duplicated=0,reordered=0,ended=0,refused=0,moved=20";
+    let args = ["load", "--json", "--ws", "20", "--failover", &b.http, "--resume", "--rate", "50", "--duration", "4", "--assert", claims];
+    let load = a.command(&[&args[..], &strs(&publishing)].concat()).spawn().unwrap();
+    a.until_it_has_delivered();
+    a.child.kill().unwrap();
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: fanfare::load::Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report.deliveries.due, report.connections.moved), (report.published.sent * 20, 20), "{report:?}");
+    assert!(report.connections.back_us.max > 0, "{report:?}");
+}
+
+#[test]
+fn redis_publishes_to_channels_and_in_words_of_the_users_choice() {
+    let redis = RedisServer::with(&["--requirepass", "p@ss"]);
+    let (url, home) = (format!("redis://:p%40ss@127.0.0.1:{}", redis.port), tempfile::tempdir().unwrap());
+    let to =
+        ["--publish-by", "redis", "--publish-url", &url, "--redis-channel", "app:{group}", "--redis-message", r#"{"text":"{payload}"}"#];
+    let from = ["--profile", "redis", "--tcp-url", &url, "--set", "channel=app:{group}"];
+    let args = ["load", "--tcp", "6", "--groups", "2", "--publishers", "2", "--window", "4", "--duration", "0.5", "--json"];
+    let output = fanfare(home.path()).args(args).args(to).args(from).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: fanfare::load::Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report.is_clean() && report.published.sent > 8, "{report:?}");
+    assert!(!report.command.contains("p%40ss"), "{}", report.command);
+    assert_eq!(report.deliveries.received, report.published.accepted * 3, "{report:?}");
+}

@@ -1,0 +1,182 @@
+//! Servers whose primary changes: sentinels are believed as far as the servers confirm it, and no promotion gives an offset twice.
+
+use std::collections::HashSet;
+
+use fanfare::{
+    broker::redis::{Config, Url},
+    client::Transport,
+    protocol::{Dialect, ServerFrame},
+};
+
+use crate::{
+    common::{TestClient, TestServer, until},
+    lives::{has_begun_anew, publish, three_events_on},
+    nodes::{light_node, node_with, redis_config, text_of},
+    redis::{RedisServer, free_port},
+    relay::{Relay, Weather},
+};
+
+const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
+
+/// A sentinel that alone decides. It leaves a replica alone whose way to the primary is another than its own.
+fn sentinel(primary: &RedisServer, more: &str) -> RedisServer {
+    RedisServer::sentinel(&format!(
+        "sentinel monitor mymaster 127.0.0.1 {} 1
+sentinel down-after-milliseconds mymaster 400
+sentinel failover-timeout mymaster 60000
+{more}",
+        primary.port
+    ))
+}
+
+/// A node's configuration that knows only a name, and sentinels of which the first is not there.
+fn by_name(sentinels: &[&RedisServer]) -> Config {
+    let nobody = free_port();
+    let all = std::iter::once(nobody).chain(sentinels.iter().map(|sentinel| sentinel.port));
+    let sentinels = all.map(|port| Url::of_sentinel(&format!("127.0.0.1:{port}")).unwrap()).collect();
+    Config { sentinels, ..redis_config("redis://mymaster") }
+}
+
+/// A replica that has what the primary has, known to the sentinel. `way`: where it thinks that the primary is.
+async fn replica(way: u16, sentinel: &RedisServer) -> RedisServer {
+    let replica = RedisServer::start();
+    replica.ask(&format!("REPLICAOF 127.0.0.1 {way}"));
+    until("the replica follows", || replica.ask("INFO replication").contains("master_link_status:up")).await;
+    until("the sentinel knows the replica", || known(sentinel, "num-slaves") == "1").await;
+    replica
+}
+
+/// A field of what a sentinel knows of the primary.
+fn known(sentinel: &RedisServer, field: &str) -> String {
+    let answer = sentinel.ask("SENTINEL MASTER mymaster");
+    let mut lines = answer.lines().skip_while(|line| *line != field);
+    lines.nth(2).unwrap_or_default().to_owned()
+}
+
+async fn promoted(server: &RedisServer) {
+    until("it is promoted", || server.ask("INFO replication").contains("role:master")).await;
+}
+
+#[tokio::test]
+async fn a_failover_to_a_replica_that_lacks_the_last_writes_begins_a_new_epoch() {
+    let mut primary = RedisServer::start();
+    let sentinel = sentinel(&primary, "");
+    let between = Relay::to(primary.addr());
+    let replica = replica(between.addr.port(), &sentinel).await;
+    let (a, mut client, old) = three_events_on(node_with(by_name(&[&sentinel]), 1).await).await;
+    until("the replica has it all", || replica.ask("XLEN fanfare:h:team").contains(":3")).await;
+    between.set(Weather::Stalled);
+    let lost = publish(&a).await;
+    assert_eq!((lost.epoch, lost.offset), (old.epoch, 4));
+    assert_eq!(client.offsets(1).await, [4]);
+    primary.stop();
+    promoted(&replica).await;
+    // Offset 4 of the old epoch has been seen; it must not be given again.
+    has_begun_anew(&a, &mut client, lost).await;
+    assert!(replica.ask("EXISTS fanfare:m:team").contains(":1"));
+}
+
+/// What a client has been given: nothing twice in one epoch, and no text twice.
+#[derive(Default)]
+struct Seen {
+    epoch: u32,
+    places: HashSet<(u32, u64)>,
+    texts: HashSet<String>,
+}
+
+impl Seen {
+    async fn take(&mut self, client: &mut TestClient) {
+        match client.next().await {
+            ServerFrame::Event { event, .. } => {
+                assert!(self.places.insert((self.epoch, event.offset)), "{} came twice in epoch {}", event.offset, self.epoch);
+                assert!(self.texts.insert(text_of(&event)), "{} came twice", text_of(&event));
+            }
+            ServerFrame::Gap { gap, .. } => self.epoch = gap.epoch,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nodes_follow_a_primary_that_moves_to_and_fro_under_publishers() {
+    let primary = RedisServer::start();
+    let sentinel = sentinel(&primary, "");
+    let replica = replica(primary.port, &sentinel).await;
+    let (a, b) = (node_with(by_name(&[&sentinel]), 1).await, node_with(by_name(&[&sentinel]), 1).await);
+    let mut client = b.client(WEBSOCKET).await;
+    let mut seen = Seen { epoch: client.subscribe("team", None).await.position.epoch, ..Seen::default() };
+    let mut published = 0;
+    for (from, to) in [(&primary, &replica), (&replica, &primary)] {
+        let before = seen.epoch;
+        until("the sentinel is ready for a failover", || {
+            from.ask("INFO replication").contains("connected_slaves:1") && !known(&sentinel, "flags").contains("failover")
+        })
+        .await;
+        until("it begins", || sentinel.ask("SENTINEL FAILOVER mymaster").starts_with("+OK")).await;
+        while seen.epoch == before {
+            published += 1;
+            // Whether it was done does not matter here; it has not been done twice.
+            if a.try_publish("team", &published.to_string(), None).await.is_ok() {
+                seen.take(&mut client).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        promoted(to).await;
+        until("the other is a replica", || from.ask("INFO replication").contains("role:slave")).await;
+    }
+    until("both nodes are ready", || a.parts.broker.ready().is_ok() && b.parts.broker.ready().is_ok()).await;
+    a.publish("team", "last").await;
+    while !seen.texts.contains("last") {
+        seen.take(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_goes_on_alone_is_left_when_the_sentinels_name_another() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let sentinel = sentinel(&old, "");
+    let (a, mut client, position) = three_events_on(node_with(by_name(&[&sentinel]), 1).await).await;
+    sentinel.ask("SENTINEL REMOVE mymaster");
+    // It takes writes, and nothing is wrong with its links.
+    assert!(old.ask("INFO replication").contains("role:master"));
+    a.publish("team", "4").await;
+    assert_eq!(client.offsets(1).await, [4]);
+    sentinel.ask(&format!("SENTINEL MONITOR mymaster 127.0.0.1 {} 1", new.port));
+    until("the node is there", || new.ask("CLIENT LIST TYPE pubsub").contains("name=fanfare")).await;
+    until("the node is ready", || a.parts.broker.ready().is_ok()).await;
+    has_begun_anew(&a, &mut client, position).await;
+}
+
+#[tokio::test]
+async fn sentinels_have_users_of_their_own_and_are_asked_in_turn() {
+    let primary = RedisServer::with(&["--requirepass", "data"]);
+    let lines = "sentinel auth-pass mymaster data
+requirepass watch";
+    let sentinel = sentinel(&primary, lines);
+    let with = |login: &str| {
+        let sentinels = [format!("127.0.0.1:{}", free_port()), format!("redis://{login}127.0.0.1:{}", sentinel.port)];
+        let sentinels = sentinels.iter().map(|text| Url::of_sentinel(text).unwrap()).collect();
+        Config { sentinels, ..redis_config("redis://:data@mymaster") }
+    };
+    node_with(with(":watch@"), 1).await.publish("team", "x").await;
+    let told =
+        |node: &TestServer, words: &str| node.parts.broker.ready().is_err_and(|why| why.contains(words) && !why.contains("127.0.0.1"));
+    let stranger = light_node(with(":wrong@"));
+    until("the reason is known", || told(&stranger, "none of 2 sentinels says where mymaster is")).await;
+    let other_name = Config { sentinels: with(":watch@").sentinels, ..redis_config("redis://:data@other") };
+    let lost = light_node(other_name);
+    until("the reason is known", || told(&lost, "none of 2 sentinels says where other is")).await;
+}
+
+#[tokio::test]
+async fn a_server_that_a_sentinel_names_has_to_be_a_primary() {
+    let (primary, replica) = (RedisServer::start(), RedisServer::start());
+    // A sentinel that is wrong, as one is that was away: it names what is a replica by now.
+    let sentinel = sentinel(&replica, "");
+    replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+    let a = light_node(by_name(&[&sentinel]));
+    until("the reason is known", || a.parts.broker.ready().is_err_and(|why| why.contains("is a replica"))).await;
+    assert!(a.try_publish("team", "x", None).await.is_err());
+    assert!(primary.ask("EXISTS fanfare:m:team").contains(":0"));
+}
