@@ -85,9 +85,15 @@ async fn an_interruption_that_is_shorter_than_the_lease_changes_nothing() {
     let relay = Relay::to(server.addr());
     let (b, _running) = start(&relay.url(), "b", LONG);
     until_listed(&b, &["b"]).await;
+    until("both links are up", || b.ready().is_ok()).await;
     server.command(&["SET", "fanfare:lease:b", &leased(&server, r#"{"id":"b","name":"old"}"#)]);
     relay.set(Weather::Cut);
-    until("the node knows", || b.ready().is_err()).await;
+    soon(async {
+        while b.nodes().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     relay.set(Weather::Fair);
     // It is renewed as soon as the link is back, not only after a third of its time.
     soon(async {

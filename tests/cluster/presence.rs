@@ -208,10 +208,10 @@ async fn an_interruption_that_is_shorter_than_the_lease_is_not_seen() {
     for weather in [Weather::Cut, Weather::Stalled] {
         relay.set(weather);
         until("the node knows", || b.parts.broker.ready().is_err()).await;
-        // What happens meanwhile is told when the link is back: bob has gone again by then.
-        let mut bob = b.user(WEBSOCKET, Some("bob")).await;
-        bob.join("room_x").await;
-        drop(bob);
+        // What happens meanwhile is told when the link is back: this one has gone again by then.
+        let mut nobody = b.client(WEBSOCKET).await;
+        nobody.join("room_x").await;
+        drop(nobody);
         relay.set(Weather::Fair);
         until("the node is back", || b.parts.broker.ready().is_ok()).await;
         watcher.counts("room_x", 2, 0, 2).await;

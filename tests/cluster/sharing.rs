@@ -43,7 +43,7 @@ async fn a_group_without_history_is_carried_too() {
     let receipt = a.publish("live_x", "x").await;
     let event = client.event().await;
     assert_eq!((event.id, event.offset), (receipt.id, 0));
-    assert_eq!(redis.number("DBSIZE"), 3, "the life and two node numbers, nothing else");
+    assert_eq!(redis.number("DBSIZE"), 6, "the life, two node numbers, two leases and the list of nodes, nothing else");
 }
 
 #[tokio::test]
