@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
-    broker::{Broker, Host, memory, redis},
+    broker::{Broker, Cluster, Host, Users, alone::Alone, memory, redis},
     hub,
     metrics::Metrics,
     policy::Policies,
@@ -98,6 +98,10 @@ pub enum BrokerConfig {
 pub struct Parts {
     /// Where events go.
     pub broker: Arc<dyn Broker>,
+    /// What the application wants done with the sessions of users.
+    pub users: Arc<dyn Users>,
+    /// Which nodes there are.
+    pub cluster: Arc<dyn Cluster>,
     /// Which groups have members here.
     pub router: Arc<hub::Router>,
     /// What is allowed.
@@ -181,7 +185,7 @@ pub struct Server {
     _redis: Vec<redis::Running>,
 }
 
-/// How often the memory broker forgets what is past its time.
+/// How often a node that is alone forgets what is past its time.
 const SWEEP: Duration = Duration::from_secs(10);
 
 impl Server {
@@ -198,12 +202,14 @@ impl Server {
         let start_ms = wall_clock_ms();
         let portrait = Arc::new(Portrait::new(&session.node, start_ms, workers, router.clone(), metrics.clone()));
         let describe = portrait.clone();
-        let host = Host { deliver: router.clone(), describe: Arc::new(move || describe.node()) };
-        let Brokers { broker, memory, redis } = Brokers::start(broker, host, metrics.clone())?;
+        let host = Host { deliver: router.clone(), sessions: router.clone(), describe: Arc::new(move || describe.node()) };
+        let Brokers { broker, users, cluster, sweep, redis } = Brokers::start(broker, host, metrics.clone())?;
         let presence = Arc::new(Presence::new(presence_grace, broker.clone(), metrics.clone(), transport::now));
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
             broker: broker.clone(),
+            users: users.clone(),
+            cluster: cluster.clone(),
             router: router.clone(),
             policies: policies.clone(),
             metrics: metrics.clone(),
@@ -214,6 +220,7 @@ impl Server {
         let (farewell, leaving) = watch::channel(None);
         let shared = Shared {
             broker,
+            users,
             router,
             policies,
             presence: presence.clone(),
@@ -232,8 +239,8 @@ impl Server {
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
         let (ended_sender, ended) = mpsc::channel(workers + 1);
         let (stop_control, stopping) = watch::channel(false);
-        let control =
-            spawn_control(memory, portrait, presence.clone(), bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let control = spawn_control(sweep, portrait, presence.clone(), cluster.clone(), bound.api.try_clone_first(), api, stopping)
+            .map_err(StartError::Thread)?;
         let mut threads = Vec::with_capacity(workers);
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
@@ -294,7 +301,10 @@ impl Drop for Server {
 /// The broker as everybody sees it, and what keeps it going.
 struct Brokers {
     broker: Arc<dyn Broker>,
-    memory: Option<Arc<memory::Memory>>,
+    users: Arc<dyn Users>,
+    cluster: Arc<dyn Cluster>,
+    /// Forgets what is past its time.
+    sweep: Box<dyn Fn() + Send>,
     redis: Vec<redis::Running>,
 }
 
@@ -302,8 +312,14 @@ impl Brokers {
     fn start(config: BrokerConfig, host: Host, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         match config {
             BrokerConfig::Memory(config) => {
-                let memory = Arc::new(memory::Memory::new(config, host.deliver, Arc::new(wall_clock_ms)));
-                Ok(Self { broker: memory.clone(), memory: Some(memory), redis: Vec::new() })
+                let memory = Arc::new(memory::Memory::new(config, host.deliver.clone(), Arc::new(wall_clock_ms)));
+                let alone = Arc::new(Alone::new(host, Arc::new(wall_clock_ms)));
+                let (broker, users, cluster) = (memory.clone(), alone.clone(), alone.clone());
+                let sweep = Box::new(move || {
+                    memory.sweep();
+                    alone.sweep();
+                });
+                Ok(Self { broker, users, cluster, sweep, redis: Vec::new() })
             }
             BrokerConfig::Redis(configs) => {
                 for config in configs.iter().filter(|config| config.required == redis::Required::Fail) {
@@ -311,7 +327,9 @@ impl Brokers {
                 }
                 let started = redis::Spread::start(configs, host, Arc::new(wall_clock_ms), metrics);
                 let (broker, redis) = started.map_err(StartError::Thread)?;
-                Ok(Self { broker, memory: None, redis })
+                let (users, cluster) = (broker.clone(), broker.clone());
+                // The server's clock does it.
+                Ok(Self { broker, users, cluster, sweep: Box::new(|| {}), redis })
             }
         }
     }
@@ -439,9 +457,10 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
 /// The thread that does what no worker should: the management API, forgetting, and measuring the load, and telling who
 /// comes and goes.
 fn spawn_control(
-    memory: Option<Arc<memory::Memory>>,
+    forget: Box<dyn Fn() + Send>,
     portrait: Arc<Portrait>,
     presence: Arc<Presence>,
+    cluster: Arc<dyn Cluster>,
     api: Option<TcpListener>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -458,16 +477,16 @@ fn spawn_control(
                 }
             };
             let sweep = async {
-                let Some(memory) = memory else { return std::future::pending().await };
                 let mut ticks = tokio::time::interval(SWEEP);
                 loop {
                     ticks.tick().await;
-                    memory.sweep();
+                    forget();
                 }
             };
             let measure = async {
                 let mut before = transport::now();
                 loop {
+                    portrait.show(&*cluster).await;
                     tokio::time::sleep(portrait::MEASURE).await;
                     let now = transport::now();
                     portrait.measure(now - before);

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, Users},
     hub::{Delivery, Hub, OutboxLimits, Router as HubRouter},
     metrics::Metrics,
     policy::Policies,
@@ -34,6 +34,8 @@ use crate::{
 pub struct Shared {
     /// Where events go.
     pub broker: Arc<dyn Broker>,
+    /// What stands for users.
+    pub users: Arc<dyn Users>,
     /// Which worker has which group.
     pub router: Arc<HubRouter>,
     /// What is allowed.
@@ -185,6 +187,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
     transport::Context {
         hub,
         broker: shared.broker.clone(),
+        users: shared.users.clone(),
         policies: shared.policies.clone(),
         presence: shared.presence.clone(),
         authenticate: shared.authenticate.clone(),

@@ -78,7 +78,7 @@ fn cost(members: usize) -> usize {
     let _members: Vec<_> = (0..members).map(join).collect();
     let deliver = |n: u64| {
         let event = Arc::new(Content::message(&"x".repeat(128), None).unwrap().placed(EventId::from_number(n), n, None));
-        let deliveries = [Delivery { group: group.clone(), item: Item::Event(0, event) }];
+        let deliveries = [Delivery::Item { group: group.clone(), item: Item::Event(0, event) }];
         let now = Instant::now();
         let before = ALLOCATIONS.get();
         hub.deliver(&deliveries, now);

@@ -10,17 +10,18 @@ use crate::{
     servers::{BARE, FORGETTING, KEEPING},
 };
 
-/// How many follow one group.
-const FOLLOWERS: &[Followers] = &[
-    Followers { name: "1 subscriber", ws: &["--ws", "1"], tcp: &["--tcp", "1"] },
-    Followers { name: "100 subscribers", ws: &["--ws", "100"], tcp: &["--tcp", "100"] },
-    Followers { name: "1,000 subscribers", ws: &["--ws", "1000"], tcp: &["--tcp", "1000"] },
+/// How many follow one group, and how many connections publish to it. HTTP answers one request after the other, so a single connection publishes one message a round trip.
+const PEOPLE: &[People] = &[
+    People { name: "1 publisher, 1 subscriber", publishers: "1", followers: "1" },
+    People { name: "64 publishers, 1 subscriber", publishers: "64", followers: "1" },
+    People { name: "64 publishers, 100 subscribers", publishers: "64", followers: "100" },
+    People { name: "64 publishers, 1,000 subscribers", publishers: "64", followers: "1000" },
 ];
 
-struct Followers {
+struct People {
     name: &'static str,
-    ws: &'static [&'static str],
-    tcp: &'static [&'static str],
+    publishers: &'static str,
+    followers: &'static str,
 }
 
 /// So many messages are under way where as much as possible is to come through.
@@ -64,13 +65,13 @@ const COLUMNS: &[Column<Across>] = &[
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Across>> {
     let mut all = Vec::new();
     for round in 1..=options.rounds {
-        for followers in FOLLOWERS.iter().filter(|followers| format!("across, {}", followers.name).contains(&options.only)) {
-            eprintln!("round {round} of {}: across, {}", options.rounds, followers.name);
-            let full = three(options, followers, "as much as possible", WINDOW)?;
+        for people in PEOPLE.iter().filter(|people| format!("across, {}", people.name).contains(&options.only)) {
+            eprintln!("round {round} of {}: across, {}", options.rounds, people.name);
+            let full = three(options, people, "as much as possible", WINDOW)?;
             let least = full.iter().map(|run| run.messages).fold(f64::MAX, f64::min);
             let half = format!("{:.0}", (least / 2.0).max(1.0));
             all.extend(full);
-            all.extend(three(options, followers, "half of that", &["--rate", &half])?);
+            all.extend(three(options, people, "half of that", &["--rate", &half])?);
         }
     }
     if options.json {
@@ -81,20 +82,20 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Across>> {
     Ok(all)
 }
 
-fn three(options: &Options, followers: &Followers, load: &str, pace: &[&str]) -> anyhow::Result<Vec<Across>> {
+fn three(options: &Options, people: &People, load: &str, pace: &[&str]) -> anyhow::Result<Vec<Across>> {
     let mut runs: Vec<Across> = Vec::new();
     for server in [&BARE, &FORGETTING, &KEEPING] {
-        let scenario = format!("{}, {load}: {}", followers.name, server.name);
-        let run = one(options, followers, server, pace).with_context(|| scenario.clone())?;
+        let scenario = format!("{}, {load}: {}", people.name, server.name);
+        let run = one(options, people, server, pace).with_context(|| scenario.clone())?;
         let bare = runs.first().map_or((run.messages, run.p99_ms), |bare| (bare.messages, bare.p99_ms));
         runs.push(Across { scenario, of_bare: run.messages / bare.0, p99_of_bare: run.p99_ms / bare.1, ..run });
     }
     Ok(runs)
 }
 
-fn one(options: &Options, followers: &Followers, server: &Server, pace: &[&str]) -> anyhow::Result<Across> {
-    let who = if server.redis { followers.ws } else { followers.tcp };
-    let arguments = [who, pace].concat();
+fn one(options: &Options, people: &People, server: &Server, pace: &[&str]) -> anyhow::Result<Across> {
+    let wire = if server.redis { "--ws" } else { "--tcp" };
+    let arguments = [&[wire, people.followers, "--publishers", people.publishers], pace].concat();
     let Loaded { report, used, .. } = rig::load(options, &arguments, server)?;
     ensure!(report.is_clean(), "not every message reached everybody once and in order: {report:?}");
     let (received, sent) = (report.deliveries.received.max(1) as f64, report.published.sent.max(1) as f64);

@@ -10,7 +10,7 @@ mod rig;
 mod wtransport;
 
 use clap::Parser as _;
-use rig::{FANFARE, Options, Scenario, Server, measure, table, table::COLUMNS};
+use rig::{FANFARE, Options, Scenario, Server, floor::SOCKETS, measure, table, table::COLUMNS};
 
 /// Measures the server against the floor and prints a table.
 #[derive(Debug, clap::Parser)]
@@ -24,35 +24,49 @@ struct Arguments {
 
 /// 100 messages a second: nothing can be coalesced. A window: as much as the server can do with so many messages under way.
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "WebSocket, 1,000, quiet", load: &["--ws", "1000", "--rate", "100"] },
-    Scenario { name: "WebSocket, 1,000, W = 4", load: &["--ws", "1000", "--window", "4"] },
-    Scenario { name: "WebSocket, 1,000, W = 64", load: &["--ws", "1000", "--window", "64"] },
-    Scenario { name: "secure WebSocket, 1,000, quiet", load: &["--wss", "1000", "--rate", "100"] },
-    Scenario { name: "secure WebSocket, 1,000, W = 64", load: &["--wss", "1000", "--window", "64"] },
-    Scenario { name: "WebTransport, 500, quiet", load: &["--wt", "500", "--rate", "100"] },
-    Scenario { name: "WebTransport, 500, W = 4", load: &["--wt", "500", "--window", "4"] },
-    Scenario { name: "WebTransport, 500, W = 64", load: &["--wt", "500", "--window", "64"] },
+    Scenario { name: "WebSocket, 1,000, quiet", load: &["--ws", "1000", "--rate", "100"], sockets: SOCKETS },
+    Scenario { name: "WebSocket, 1,000, W = 4", load: &["--ws", "1000", "--window", "4"], sockets: SOCKETS },
+    Scenario { name: "WebSocket, 1,000, W = 64", load: &["--ws", "1000", "--window", "64"], sockets: SOCKETS },
+    Scenario { name: "secure WebSocket, 1,000, quiet", load: &["--wss", "1000", "--rate", "100"], sockets: SOCKETS },
+    Scenario { name: "secure WebSocket, 1,000, W = 64", load: &["--wss", "1000", "--window", "64"], sockets: SOCKETS },
+    Scenario { name: "WebTransport, 500, quiet", load: &["--wt", "500", "--rate", "100"], sockets: SOCKETS },
+    Scenario { name: "WebTransport, 500, W = 4", load: &["--wt", "500", "--window", "4"], sockets: SOCKETS },
+    Scenario { name: "WebTransport, 500, W = 64", load: &["--wt", "500", "--window", "64"], sockets: SOCKETS },
 ];
 
 /// A hundred thousand deliveries a second, whatever they are divided among: what a delivery costs must not depend on that.
 const GROWTH: &[Scenario] = &[
-    Scenario { name: "growth: 100 connections", load: &["--ws", "100", "--rate", "1000"] },
-    Scenario { name: "growth: 1,000 connections", load: &["--ws", "1000", "--rate", "100"] },
-    Scenario { name: "growth: 5,000 connections", load: &["--ws", "5000", "--rate", "20", "--ramp", "2500"] },
-    Scenario { name: "growth: 15,000 connections", load: &["--ws", "15000", "--rate", "6.667", "--ramp", "2500"] },
-    Scenario { name: "growth: 1,000 connections in 10 groups", load: &["--ws", "1000", "--groups", "10", "--rate", "1000"] },
-    Scenario { name: "growth: 1,000 connections in 100 groups", load: &["--ws", "1000", "--groups", "100", "--rate", "10000"] },
+    Scenario { name: "growth: 100 connections", load: &["--ws", "100", "--rate", "1000"], sockets: 100 },
+    Scenario { name: "growth: 1,000 connections", load: &["--ws", "1000", "--rate", "100"], sockets: SOCKETS },
+    Scenario { name: "growth: 5,000 connections", load: &["--ws", "5000", "--rate", "20", "--ramp", "2500"], sockets: 5_000 },
+    Scenario { name: "growth: 15,000 connections", load: &["--ws", "15000", "--rate", "6.667", "--ramp", "2500"], sockets: 15_000 },
+    Scenario {
+        name: "growth: 1,000 connections in 10 groups",
+        load: &["--ws", "1000", "--groups", "10", "--rate", "1000"],
+        sockets: SOCKETS,
+    },
+    Scenario { name: "growth: 1 connection in 1 group", load: &["--ws", "1", "--rate", "10000"], sockets: SOCKETS },
+    Scenario { name: "growth: 1,000 connections in 1 group each", load: GROUP_EACH, sockets: SOCKETS },
+    Scenario { name: "growth: 1,000 connections in 100 groups each", load: HUNDRED_GROUPS_EACH, sockets: SOCKETS },
+    Scenario {
+        name: "growth: 1,000 connections in 100 groups",
+        load: &["--ws", "1000", "--groups", "100", "--rate", "10000"],
+        sockets: SOCKETS,
+    },
 ];
 
 /// Connections that come and stay, at ours and at [`wtransport`]: what a connect costs, with nothing else.
-const CONNECTING: Scenario =
-    Scenario { name: "connecting: 500 WebTransport", load: &["--wt", "500", "--publish-by", "none", "--duration", "0.5"] };
+const CONNECTING: Scenario = Scenario {
+    name: "connecting: 500 WebTransport",
+    load: &["--wt", "500", "--publish-by", "none", "--duration", "0.5"],
+    sockets: SOCKETS,
+};
 
 /// wtransport as its own example uses it.
 const PLAIN: Server = Server { name: "plain wtransport", command: &["{bench}", "--wtransport", "{port}"], environment: &[], ..FANFARE };
 
 /// The same with one worker and with two, where both have both cores and share one of them with the load generator.
-const WORKERS: Scenario = Scenario { name: "workers: WebSocket, 1,000, quiet", load: &["--ws", "1000", "--rate", "100"] };
+const WORKERS: Scenario = Scenario { name: "workers: WebSocket, 1,000, quiet", load: &["--ws", "1000", "--rate", "100"], sockets: SOCKETS };
 
 const ONE_WORKER: Server = Server { name: "fanfare, one worker", cores: Some("0-1"), ..FANFARE };
 
@@ -65,6 +79,11 @@ const TWO_WORKERS: Server = Server {
     ],
     ..ONE_WORKER
 };
+
+/// Each message to one subscriber: publishing is most of it, and the groups are what grows, from 1,000 to 100,000.
+const GROUP_EACH: &[&str] = &["--ws", "1000", "--groups", "1000", "--rate", "10000"];
+
+const HUNDRED_GROUPS_EACH: &[&str] = &["--ws", "1000", "--groups", "100000", "--groups-each", "100", "--rate", "10000"];
 
 fn main() -> anyhow::Result<()> {
     let Arguments { options, wtransport } = Arguments::parse();

@@ -32,7 +32,7 @@ fn fan_out(bencher: Bencher<'_, '_>, members: usize) {
     let hub = hub();
     let group = name("g");
     let _members: Vec<Member> = (0..members).map(|_| member(&hub, &group)).collect();
-    let (deliveries, now) = ([Delivery { group, item: Item::Event(0, Arc::new(event(0))) }], now());
+    let (deliveries, now) = ([Delivery::Item { group, item: Item::Event(0, Arc::new(event(0))) }], now());
     bencher.counter(ItemsCount::new(members)).bench_local(|| {
         hub.deliver(&deliveries, now);
         hub.flush(now);

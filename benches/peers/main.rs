@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
 use rig::{
-    Options, Sample, Scenario, Server, measure,
+    Options, Sample, Scenario, Server,
+    floor::SOCKETS,
+    measure,
     table::{self, COLUMNS, Column},
 };
 
@@ -38,13 +40,13 @@ struct Arguments {
 
 /// The same for all. Who can't do 100 messages a second is measured with fewer.
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "quiet", load: &["--ws", "1000", "--rate", "{rate}"] },
-    Scenario { name: "W = 4", load: &["--ws", "1000", "--window", "4"] },
-    Scenario { name: "W = 64", load: &["--ws", "1000", "--window", "64"] },
+    Scenario { name: "quiet", load: &["--ws", "1000", "--rate", "{rate}"], sockets: SOCKETS },
+    Scenario { name: "W = 4", load: &["--ws", "1000", "--window", "4"], sockets: SOCKETS },
+    Scenario { name: "W = 64", load: &["--ws", "1000", "--window", "64"], sockets: SOCKETS },
 ];
 
 /// One subscriber a message: what a publish costs. Over several groups, because Nchan loses messages when one channel gets some 40,000 in a second.
-const PUBLISHING: Scenario = Scenario { name: "publishing", load: &["--ws", "4", "--groups", "4", "--window", "64"] };
+const PUBLISHING: Scenario = Scenario { name: "publishing", load: &["--ws", "4", "--groups", "4", "--window", "64"], sockets: SOCKETS };
 
 /// What a message to one subscriber costs; what its few connections take of memory says nothing.
 const PUBLISHES: &[Column] = &[

@@ -3,7 +3,7 @@
 //! Every measurement starts a fresh server on one core and `fanfare load` on another, between two measurements of the floor. Absolute times differ by a factor of
 //! two between machines and hours; multiples of a floor of the same minute don't.
 
-mod floor;
+pub(crate) mod floor;
 mod others;
 pub(crate) mod server;
 pub(crate) mod table;
@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// What this process is to be, when the bench starts itself
     #[arg(long, hide = true)]
     role: Option<floor::Role>,
+    /// With how many sockets it is that
+    #[arg(long, hide = true, default_value_t = floor::SOCKETS)]
+    sockets: usize,
 }
 
 /// What is done to a server.
@@ -52,6 +55,8 @@ pub(crate) struct Scenario {
     pub name: &'static str,
     /// Arguments of `fanfare load`, with the places of [`Server`].
     pub load: &'static [&'static str],
+    /// Sockets of the floor that it is compared with.
+    pub sockets: usize,
 }
 
 /// One scenario with one server in one round.
@@ -83,12 +88,15 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
     ensure!(!cases.is_empty(), "--only {}: no scenario has that in its name", options.only);
     let mut samples = Vec::new();
     for round in 1..=options.rounds {
-        let mut before = floor::measure(options).context("the floor")?;
+        let mut floor: Option<(usize, f64)> = None;
         for (scenario, server) in &cases {
             eprintln!("round {round} of {}: {}, {}", options.rounds, scenario.name, server.name);
+            let known = floor.filter(|(sockets, _)| *sockets == scenario.sockets).map(|(_, floor)| Ok(floor));
+            let before = known.unwrap_or_else(|| floor::measure(options, scenario.sockets)).context("the floor")?;
             let loaded = load(options, scenario.load, server).with_context(|| format!("{}, {}", scenario.name, server.name))?;
             let (redis_us, Loaded { report, others, .. }) = (loaded.redis_us(), loaded);
-            let after = floor::measure(options).context("the floor")?;
+            let after = floor::measure(options, scenario.sockets).context("the floor")?;
+            let sockets = scenario.sockets;
             let [scenario, server] = [scenario.name, server.name].map(str::to_owned);
             let title = if server == FANFARE.name { scenario.clone() } else { format!("{scenario}, {server}") };
             let sample = Sample { scenario, server, title, floor_us: [before, after], redis_us, others, report };
@@ -96,7 +104,7 @@ pub(crate) fn measure(options: &Options, cases: &[(Scenario, Server)]) -> anyhow
                 println!("{}", serde_json::to_string(&sample)?);
             }
             samples.push(sample);
-            before = after;
+            floor = Some((sockets, after));
         }
     }
     Ok(samples)
@@ -147,5 +155,5 @@ fn pinned(cores: &str, program: &str) -> Command {
 
 /// If the bench has started itself to be one end of the floor, is that, and says so.
 pub(crate) fn is_floor(options: &Options) -> anyhow::Result<bool> {
-    options.role.map_or(Ok(false), |role| floor::play(role).map(|()| true))
+    options.role.map_or(Ok(false), |role| floor::play(role, options.sockets).map(|()| true))
 }

@@ -1,9 +1,10 @@
-//! The HTTP API: publish, look at groups, operate the server, discovery, and the pages that come with it.
+//! The HTTP API: publish, look at groups, manage users, operate the server, discovery, and the pages that come with it.
 //!
 //! Owns routes, bodies, problem documents and the description `docs/openapi.json`. Knows groups and members only through [`Directory`], events only
 //! through the broker; holds no state of its own. Its invariant: whatever lies under `/v1` is answered to holders of an API key alone.
 
 mod body;
+mod cluster;
 mod discovery;
 mod drafts;
 mod files;
@@ -15,6 +16,7 @@ mod problem;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::{fmt, sync::Arc};
 
@@ -25,7 +27,11 @@ pub use gate::KeyCheck;
 pub use groups::{Directory, GroupInfo};
 pub use operations::{About, Readiness};
 
-use crate::{broker::Broker, metrics::Metrics, policy::Policies};
+use crate::{
+    broker::{Broker, Cluster, Users},
+    metrics::Metrics,
+    policy::Policies,
+};
 use problem::{Problem, Reason};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -41,6 +47,10 @@ pub type Origins = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 pub struct Api {
     /// Where events go.
     pub broker: Arc<dyn Broker>,
+    /// What the application wants done with the sessions of users.
+    pub users: Arc<dyn Users>,
+    /// Which nodes there are.
+    pub cluster: Arc<dyn Cluster>,
     /// What is kept in which group.
     pub policies: Arc<Policies>,
     /// Who follows what on this node.
@@ -94,7 +104,8 @@ impl fmt::Debug for Api {
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    let known = "POST /v1/groups/{group}/messages, POST /v1/users/{user}/messages, POST /v1/batch, GET /v1/groups, GET /v1/health, \
+    let known = "POST /v1/groups/{group}/messages, POST /v1/users/{user}/messages, POST /v1/batch, GET /v1/groups, \
+                 POST /v1/users/{user}/groups, POST /v1/users/{user}/disconnect, GET /v1/cluster, GET /v1/health, \
                  GET /v1/openapi.json (all of them), GET /.well-known/fanfare, GET /healthz, GET /";
     Problem::new(Reason::NotFound, format!("{:?} is no path of this server; there are {known}", uri.path()))
 }

@@ -17,7 +17,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, discovery, groups, operations, problem, publish};
+use super::{Api, cluster, discovery, groups, operations, problem, publish, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +29,7 @@ use super::{Api, discovery, groups, operations, problem, publish};
     tags(
         (name = "publish", description = "Send events"),
         (name = "groups", description = "Look at groups and their past"),
+        (name = "users", description = "Manage the sessions of users"),
         (name = "operations", description = "Run the server"),
         (name = "clients", description = "What clients need to know"),
     ),
@@ -57,6 +58,10 @@ pub(super) fn described_routes() -> (Router<Arc<Api>>, Description) {
         .routes(routes!(groups::show))
         .routes(routes!(groups::history))
         .routes(routes!(groups::presence))
+        .routes(routes!(users::grant, users::standing, users::revoke_all))
+        .routes(routes!(users::revoke))
+        .routes(routes!(users::disconnect))
+        .routes(routes!(cluster::show))
         .routes(routes!(operations::health))
         .routes(routes!(operations::metrics))
         .merge(open_routes())
@@ -115,6 +120,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 18);
+        assert_eq!(operations, 24);
     }
 }

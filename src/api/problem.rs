@@ -116,6 +116,8 @@ reasons! {
     NoPresence = UNPROCESSABLE_ENTITY "no_presence" "It is not known who is in this group" Some(Code::NotAllowed),
     BadIdempotencyKey = UNPROCESSABLE_ENTITY "bad_idempotency_key" "The idempotency key breaks a rule" Some(Code::BadEvent),
     BadEvent = UNPROCESSABLE_ENTITY "bad_event" "The event breaks a rule" Some(Code::BadEvent),
+    BadField = UNPROCESSABLE_ENTITY "bad_field" "A field of the body breaks a rule" None,
+    TooManyGroups = UNPROCESSABLE_ENTITY "too_many_groups" "There would be more groups than may be" Some(Code::TooManyGroups),
     Internal = INTERNAL_SERVER_ERROR "internal" "The server failed" Some(Code::Internal),
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "This can't be done at the moment" Some(Code::Unavailable),
     NotReady = SERVICE_UNAVAILABLE "not_ready" "The server takes no new connections" None,
@@ -198,6 +200,9 @@ const TOO_MANY_GROUPS_RETRY: Duration = Duration::from_secs(30);
 
 impl From<broker::Error> for Problem {
     fn from(error: broker::Error) -> Self {
+        if let broker::Error::TooManyStanding { .. } = error {
+            return Self::new(Reason::TooManyGroups, error.to_string());
+        }
         let retry_after = Some(error.retry_after().unwrap_or(TOO_MANY_GROUPS_RETRY));
         Self { retry_after, ..Self::new(Reason::Unavailable, error.to_string()) }
     }

@@ -20,7 +20,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     broker::{
-        Attendance, Deliver, Item, Overflow,
+        Attendance, Deliver, Directive, Host, Item, Node, Overflow, Sessions,
+        alone::Alone,
         memory::{Config, Memory},
     },
     policy::{Pattern, Policy, Presence, SlowConsumer, Who},
@@ -32,6 +33,7 @@ mod gate;
 mod pages;
 mod publish;
 mod reading;
+mod users;
 
 const KEY: &str = "secret-key";
 const ORIGIN: &str = "https://shop.example";
@@ -40,6 +42,7 @@ const ORIGIN: &str = "https://shop.example";
 struct Members {
     delivered: Mutex<Vec<(GroupName, Arc<Event>)>>,
     room: AtomicUsize,
+    directed: Mutex<Vec<Arc<Directive>>>,
 }
 
 impl Deliver for Members {
@@ -53,6 +56,17 @@ impl Deliver for Members {
 
     fn members(&self, _: &GroupName) -> usize {
         2
+    }
+}
+
+impl Sessions for Members {
+    fn direct(&self, directive: &Arc<Directive>) -> Result<usize, Overflow> {
+        self.directed.lock().unwrap().push(directive.clone());
+        Ok(2)
+    }
+
+    fn review(&self) -> Result<(), Overflow> {
+        Ok(())
     }
 }
 
@@ -88,8 +102,12 @@ struct World {
 
 #[expect(clippy::disallowed_methods, reason = "the shell's part is played here")]
 fn world() -> World {
-    let members = Arc::new(Members { delivered: Mutex::default(), room: AtomicUsize::new(10_000) });
+    let members = Arc::new(Members { delivered: Mutex::default(), room: AtomicUsize::new(10_000), directed: Mutex::default() });
     let broker = Memory::new(Config::default(), members.clone(), Arc::new(|| 1_764_042_123_456));
+    let describe =
+        || Node { id: "a1".to_owned(), name: "node-1".to_owned(), started_ms: 1_764_042_123_456, connections: 7, ..Node::default() };
+    let host = Host { deliver: members.clone(), sessions: members.clone(), describe: Arc::new(describe) };
+    let alone = Arc::new(Alone::new(host, Arc::new(|| 1_764_042_123_456)));
     let kept = Retention { size: 5, ttl: Duration::from_secs(60) };
     let rule = |pattern: &str, history| Policy {
         pattern: Pattern::new(pattern),
@@ -103,6 +121,8 @@ fn world() -> World {
     let is_ready = ready.clone();
     let api = Api {
         broker: Arc::new(broker),
+        users: alone.clone(),
+        cluster: alone,
         policies: Arc::new(Policies::new(vec![rule("kept_*", Some(kept))], rule("*", None))),
         directory: Arc::new(Names([("kept_a", 3), ("team_a", 1), ("team_b", 2), ("team_c", 7)].into())),
         keys: Arc::new(OneKey),

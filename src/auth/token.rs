@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
-use crate::protocol::{Code, UserId};
+use crate::protocol::{Code, GroupName, UserId, limits};
 
 /// Clocks of two machines may differ by this, in seconds.
 const LEEWAY_S: u64 = 30;
@@ -18,6 +18,8 @@ pub struct Identity {
     pub user: Option<UserId>,
     /// Until when that holds, in seconds since 1970-01-01 UTC.
     pub expires_at_s: Option<u64>,
+    /// The groups that the peer follows without asking.
+    pub groups: Vec<GroupName>,
 }
 
 /// Why a peer may not connect.
@@ -60,6 +62,9 @@ struct Claims {
     exp: Option<NumericDate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<NumericDate>,
+    /// The groups that the holder follows without asking; a claim of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<String>>,
 }
 
 /// Seconds since 1970-01-01 UTC, perhaps with a fraction (RFC 7519, section 2): many libraries write the time of day as they have it.
@@ -109,8 +114,15 @@ impl Authenticator {
             return Err(Refusal::TokenExpired);
         }
         let user = UserId::parse(&claims.sub).map_err(|_| Refusal::TokenInvalid)?;
-        Ok(Identity { user: Some(user), expires_at_s })
+        let groups = groups(claims.groups.as_deref().unwrap_or_default()).ok_or(Refusal::TokenInvalid)?;
+        Ok(Identity { user: Some(user), expires_at_s, groups })
     }
+}
+
+/// The groups that a token names; `None`: too many, no names, or a personal group, which nobody can be given.
+fn groups(names: &[String]) -> Option<Vec<GroupName>> {
+    let group = |name: &String| GroupName::parse(name).ok().filter(|group| group.owner().is_none());
+    if names.len() > limits::TOKEN_GROUPS { None } else { names.iter().map(group).collect() }
 }
 
 fn refusal(kind: &ErrorKind) -> Refusal {
@@ -123,12 +135,13 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// A token for `user` that ends at `expires_at_s`.
+/// A token for `user` that ends at `expires_at_s`, and whose holder follows these groups without asking.
 ///
 /// # Errors
 /// The provider of cryptography refuses the secret.
-pub fn issue(secret: &Secret, user: &UserId, expires_at_s: u64) -> Result<String, jsonwebtoken::errors::Error> {
-    let claims = Claims { sub: user.to_string(), exp: Some(NumericDate(expires_at_s.into())), nbf: None };
+pub fn issue(secret: &Secret, user: &UserId, expires_at_s: u64, groups: &[GroupName]) -> Result<String, jsonwebtoken::errors::Error> {
+    let groups = Some(groups.iter().map(ToString::to_string).collect()).filter(|groups: &Vec<_>| !groups.is_empty());
+    let claims = Claims { sub: user.to_string(), exp: Some(NumericDate(expires_at_s.into())), nbf: None, groups };
     encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
 }
 
@@ -155,10 +168,25 @@ mod tests {
 
     #[test]
     fn a_good_token_names_its_user_until_its_end() {
-        let token = issue(&secret(), &UserId::parse("john").unwrap(), NOW + 60).unwrap();
+        let token = issue(&secret(), &UserId::parse("john").unwrap(), NOW + 60, &[]).unwrap();
         let identity = authenticate(&token).unwrap();
         assert_eq!((identity.user.unwrap().as_str(), identity.expires_at_s), ("john", Some(NOW + 90)));
         assert_eq!(authenticate(&signed(&json!({"sub": "ann"}))).unwrap().expires_at_s, None);
+    }
+
+    #[test]
+    fn a_token_may_name_groups_that_are_groups_and_not_too_many() {
+        let sales = GroupName::parse("sales").unwrap();
+        let token = issue(&secret(), &UserId::parse("ann").unwrap(), NOW + 60, std::slice::from_ref(&sales)).unwrap();
+        assert_eq!(authenticate(&token).unwrap().groups, [sales]);
+        let named =
+            |groups: serde_json::Value| authenticate(&signed(&json!({"sub": "ann", "groups": groups}))).map(|found| found.groups.len());
+        let many = |count: usize| json!((0..count).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(named(many(limits::TOKEN_GROUPS)), Ok(limits::TOKEN_GROUPS));
+        assert_eq!(named(json!(null)), Ok(0));
+        for wrong in [many(limits::TOKEN_GROUPS + 1), json!(["a b"]), json!(["user.bob"]), json!("sales"), json!([1])] {
+            assert_eq!(named(wrong.clone()), Err(Refusal::TokenInvalid), "{wrong}");
+        }
     }
 
     #[test]

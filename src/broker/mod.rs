@@ -4,16 +4,19 @@
 //! which the hub implements. `memory` is the default and the reference, for one node;
 //! `redis` is for many.
 
+pub mod alone;
 mod attendance;
 mod keys;
 pub mod memory;
 mod node;
 pub mod redis;
+mod users;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub use attendance::Attendance;
-pub use node::{Cluster, Describe, Host, Link, Node};
+pub use node::{Cluster, Describe, Host, Link, Node, View};
+pub use users::{Demand, Directive, Disconnect, Reached, Sessions, Standing, Users};
 
 use crate::protocol::{Content, Event, EventId, Gap, GroupName, IdempotencyKey, Position, PresenceChange, Retention, Roster, UserId};
 
@@ -71,6 +74,15 @@ pub enum Error {
     /// As many groups are remembered as may be.
     #[error("this node remembers as many groups as it may; nothing was done")]
     TooManyGroups,
+    /// More groups would stand for a user than may.
+    #[error("at most {limit} groups may stand for a user; nothing was done")]
+    TooManyStanding {
+        /// How many may.
+        limit: usize,
+    },
+    /// Something stands for as many users as may be.
+    #[error("this node remembers groups for as many users as it may; nothing was done")]
+    TooManyUsers,
     /// What connects the nodes can't be reached, or refuses; nothing was done.
     #[error("the broker can't be reached at the moment; nothing was done")]
     Away {
@@ -91,7 +103,7 @@ impl Error {
     pub fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after } | Self::Away { retry_after } | Self::Unconfirmed { retry_after } => Some(retry_after),
-            Self::TooManyGroups => None,
+            Self::TooManyGroups | Self::TooManyStanding { .. } | Self::TooManyUsers => None,
         }
     }
 }

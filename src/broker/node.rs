@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Deliver};
+use super::{Answer, Deliver, Sessions};
 
 /// A node as it describes itself. What a node of another version does not tell is empty here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub type Describe = Arc<dyn Fn() -> Node + Send + Sync>;
 pub struct Host {
     /// Takes events to members.
     pub deliver: Arc<dyn Deliver>,
+    /// Takes directives to sessions.
+    pub sessions: Arc<dyn Sessions>,
     /// Says how the node is. Always with the same id.
     pub describe: Describe,
 }
@@ -59,9 +61,33 @@ pub trait Cluster: Send + Sync + 'static {
     /// This node as it is now, with its links. Needs nobody else.
     fn node(&self) -> Node;
 
-    /// All nodes that live, by name and then by id. Another one is shown as it described itself last, and for as long as its lease lasts after it has
+    /// All nodes that live, in no order. Another one is shown as it described itself last, and for as long as its lease lasts after it has
     /// died.
     fn nodes(&self) -> Answer<'_, Vec<Node>>;
+}
+
+/// The nodes as one of them sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// By name and then by id; the node that looks is among them, as it is now.
+    pub nodes: Vec<Node>,
+    /// The others could be asked for.
+    pub complete: bool,
+}
+
+impl View {
+    /// What this node sees at the moment. If the others can't be asked for, only itself.
+    pub async fn of(cluster: &dyn Cluster) -> Self {
+        let this = cluster.node();
+        let (mut nodes, complete) = match cluster.nodes().await {
+            Ok(nodes) => (nodes, true),
+            Err(_) => (Vec::new(), false),
+        };
+        nodes.retain(|node| node.id != this.id);
+        nodes.push(this);
+        nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Self { nodes, complete }
+    }
 }
 
 impl fmt::Debug for Host {

@@ -7,6 +7,7 @@
 
 mod cert;
 mod check_config;
+mod doctor;
 mod load;
 mod options;
 mod send;
@@ -38,6 +39,8 @@ pub enum Command {
     Token(token::Token),
     /// Show each setting and where it comes from, or what is wrong with it
     CheckConfig(check_config::CheckConfig),
+    /// Look at everything that a server needs, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
 }
 
 /// Why a command failed, with its exit code.
@@ -80,6 +83,7 @@ impl Command {
             Self::Cert(cert) => cert.run(),
             Self::Token(token) => token.run(),
             Self::CheckConfig(check) => check.run(),
+            Self::Doctor(doctor) => doctor.run(),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,

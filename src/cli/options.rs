@@ -1,4 +1,4 @@
-//! What `dev`, `serve` and `check-config` have in common.
+//! What `dev`, `serve`, `check-config` and `doctor` have in common.
 
 use std::path::PathBuf;
 

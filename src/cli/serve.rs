@@ -55,15 +55,16 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
         key_file,
         program: program(),
     };
-    print!("{}", started.text());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(watch(server, &config))
+    runtime.block_on(watch(server, &config, &started))
 }
 
-/// Waits for a signal and drains, or for a worker that has failed.
-async fn watch(mut server: Server, config: &Config) -> Result<(), Failure> {
+/// Says that it has started, waits for a signal and drains, or for a worker that has failed.
+async fn watch(mut server: Server, config: &Config, started: &Started) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    // Whoever reads this may send a signal at once, and is to get a drain.
+    print!("{}", started.text());
     tokio::select! {
         _ = terminate.recv() => info!("asked to stop: draining"),
         _ = interrupt.recv() => info!("asked to stop: draining"),
@@ -149,7 +150,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups })
 }
 
 /// What is served over HTTP, once the ports are known.
@@ -169,6 +170,8 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     };
     let api = Api {
         broker: parts.broker.clone(),
+        users: parts.users.clone(),
+        cluster: parts.cluster.clone(),
         policies: parts.policies.clone(),
         directory: Arc::new(Groups(parts.router.clone())),
         keys: Arc::new(Keys(ApiKeys::new(&config.api_keys))),
@@ -241,7 +244,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// How many files this process may have open; a connection is one.
-fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     limits.lines().find(|line| line.starts_with("Max open files"))?.split_whitespace().nth(3)?.parse().ok()
 }

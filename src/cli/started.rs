@@ -30,7 +30,7 @@ pub(super) struct Started {
 }
 
 /// Fewer open files than this are worth a warning: each connection is one.
-const OPEN_FILES: u64 = 10_000;
+pub(super) const OPEN_FILES: u64 = 10_000;
 
 /// The development certificate is renewed at the first start after this long before its end.
 const RENEWAL: Duration = Duration::from_secs(2 * 24 * 3600);

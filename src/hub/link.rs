@@ -13,11 +13,25 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Outbox, OutboxLimits, Slow, outbox::Slot};
+use super::{Notice, Outbox, OutboxLimits, Slow, outbox::Slot};
 use crate::{
     metrics::Metrics,
     protocol::{Code, Encoding, ServerFrame},
 };
+
+/// Notices that wait for one session at most: a session takes them at once unless it waits for the broker.
+const NOTICES: usize = 256;
+
+/// What a connection's task is called for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// The connection has to end.
+    Lost(Code),
+    /// A blocked wire has taken all, so that the caller can look anew at what it may do.
+    Written,
+    /// The session is told these, oldest first.
+    Notices(Vec<Notice>),
+}
 
 /// What takes the bytes of a connection.
 pub trait Wire {
@@ -37,6 +51,8 @@ pub struct Link {
     pub(super) marked: Cell<bool>,
     blocked: Cell<bool>,
     lost: Cell<Option<Code>>,
+    /// What the session has not been told yet.
+    notices: RefCell<Vec<Notice>>,
     attention: Notify,
     /// What the gauge of waiting bytes knows of this outbox.
     gauged: Cell<usize>,
@@ -51,6 +67,7 @@ impl Link {
             marked: Cell::new(false),
             blocked: Cell::new(false),
             lost: Cell::new(None),
+            notices: RefCell::default(),
             attention: Notify::new(),
             gauged: Cell::new(0),
         }
@@ -108,6 +125,20 @@ impl Link {
         self.lose(Code::SlowConsumer);
     }
 
+    /// Leaves a notice for the session. One that takes none of them ends, and asks for what stands when it comes back.
+    pub(super) fn notify(&self, notice: Notice) {
+        let mut notices = self.notices.borrow_mut();
+        // Several reviews in a row are one.
+        if notice == Notice::Review && notices.last() == Some(&notice) {
+            return;
+        }
+        if notices.len() == NOTICES {
+            return self.lose(Code::Overloaded);
+        }
+        notices.push(notice);
+        self.attention.notify_one();
+    }
+
     /// Says that the connection has to end with this code; only the first one counts.
     pub(super) fn lose(&self, code: Code) {
         if self.lost.get().is_none() {
@@ -141,18 +172,21 @@ impl Link {
         result
     }
 
-    /// Writes whenever the wire is blocked. Returns when the connection has to end, with the reason; or with `None`, when a blocked wire has taken all, so that the
-    /// caller can look anew at what it may do. Safe to cancel and to call again.
-    pub async fn attend(&self, metrics: &Metrics, clock: impl Fn() -> Instant) -> Option<Code> {
+    /// Writes whenever the wire is blocked. Returns when there is something for the connection's task to do. Safe to cancel and to call again.
+    pub async fn attend(&self, metrics: &Metrics, clock: impl Fn() -> Instant) -> Attention {
         loop {
             if let Some(code) = self.lost.get() {
-                return Some(code);
+                return Attention::Lost(code);
+            }
+            let notices = self.notices.take();
+            if !notices.is_empty() {
+                return Attention::Notices(notices);
             }
             let called = self.attention.notified();
             if self.blocked.get() {
                 tokio::select! {
                     result = poll_fn(|cx| self.poll_flush(cx, metrics, clock())) => match result {
-                        Ok(()) => return None,
+                        Ok(()) => return Attention::Written,
                         Err(_) => self.lose(Code::GoingAway),
                     },
                     () = called => {}

@@ -11,18 +11,19 @@ mod router;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod whereabouts;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
-pub use link::{Link, Wire};
+pub use link::{Attention, Link, Wire};
 pub use outbox::{Full, Outbox, Slot};
-pub use router::{Delivery, MAILBOX, Router};
+pub use router::{Delivery, MAILBOX, Notice, Router};
 use shard::Shard;
 
 use crate::{
     broker::{Broker, Error, History},
     metrics::Metrics,
-    protocol::{Encoding, Event, Gap, GapReason, GroupName, Position, Recovery, Retention},
+    protocol::{Encoding, Event, Gap, GapReason, GroupName, Position, Recovery, Retention, UserId},
 };
 
 /// Bounds of one connection's outbox.
@@ -89,7 +90,7 @@ impl Hub {
         Self { worker, shard: RefCell::default(), router, broker: BrokerHandle(broker), limits, metrics }
     }
 
-    /// Puts each event and gap into the outboxes of its group's members here. [`Hub::flush`] has to follow.
+    /// Puts each event and gap into the outboxes of its group's members here, and gives each notice to its sessions. [`Hub::flush`] has to follow.
     pub fn deliver(&self, deliveries: &[Delivery], now: Instant) {
         let mut shard = self.shard.borrow_mut();
         for delivery in deliveries {
@@ -186,6 +187,10 @@ impl Hub {
                 self.broker.0.detach(&group.name);
             }
         }
+    }
+
+    fn count_sessions(&self, user: &UserId) {
+        self.router.count_sessions(user, self.worker, self.shard.borrow().sessions(user));
     }
 
     fn count_members(&self, number: u32, change: i64) {
@@ -327,6 +332,12 @@ impl Member {
         }
     }
 
+    /// The connection is a session of this user: notices for the user go to it from now on.
+    pub fn enlist(&self, user: &UserId) {
+        self.hub.shard.borrow_mut().enlist(self.connection, user);
+        self.hub.count_sessions(user);
+    }
+
     /// The connection no longer gets the group's events. Leaving what it is no member of changes nothing.
     pub fn leave(&self, group: &GroupName) {
         let number = self.hub.shard.borrow().number(group);
@@ -335,8 +346,12 @@ impl Member {
         }
     }
 
-    /// The connection no longer gets any group's events, and is no longer counted among those who do.
+    /// The connection no longer gets any group's events nor its user's notices, and is no longer counted among those who do.
     pub fn leave_all(&self) {
+        let user = self.hub.shard.borrow_mut().discharge(self.connection);
+        if let Some(user) = user {
+            self.hub.count_sessions(&user);
+        }
         let groups = self.hub.shard.borrow().memberships(self.connection);
         groups.into_iter().for_each(|number| self.leave_number(number));
     }

@@ -12,19 +12,34 @@ use std::{
 
 use tokio::sync::mpsc;
 
+use super::whereabouts::Whereabouts;
 use crate::{
-    broker::{Deliver, Item, Overflow},
+    broker::{Deliver, Directive, Item, Overflow, Sessions},
     metrics::Metrics,
-    protocol::GroupName,
+    protocol::{GroupName, UserId},
 };
 
-/// An event or a gap for all members of a group on one worker.
+/// Something for connections of one worker.
 #[derive(Debug, Clone)]
-pub struct Delivery {
-    /// The group.
-    pub group: GroupName,
-    /// The event or gap.
-    pub item: Item,
+pub enum Delivery {
+    /// An event or a gap for all members of a group.
+    Item {
+        /// The group.
+        group: GroupName,
+        /// The event or gap.
+        item: Item,
+    },
+    /// A notice for all sessions of a user, or with `None` for all that have one.
+    Notice(Option<UserId>, Notice),
+}
+
+/// What the sessions of a user are told, as against their clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The application wants something.
+    Directive(Arc<Directive>),
+    /// Directives may have been lost: compare with what stands.
+    Review,
 }
 
 /// Events that one worker may have before it: at 100,000 deliveries a second to 1,000 members, 40 s of work.
@@ -36,6 +51,7 @@ const SHARDS: usize = 64;
 pub struct Router {
     mailboxes: Vec<mpsc::Sender<Delivery>>,
     shards: Vec<Mutex<Table>>,
+    whereabouts: Whereabouts,
     metrics: Arc<Metrics>,
 }
 
@@ -54,7 +70,7 @@ impl Router {
     pub fn new(workers: usize, metrics: Arc<Metrics>) -> (Self, Vec<mpsc::Receiver<Delivery>>) {
         let (mailboxes, receivers) = (0..workers).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        (Self { mailboxes, shards, metrics }, receivers)
+        (Self { mailboxes, shards, whereabouts: Whereabouts::new(), metrics }, receivers)
     }
 
     /// From now on the worker gets the group's events.
@@ -82,6 +98,11 @@ impl Router {
         let mut table = self.table(group);
         let listeners = table.get_mut(group).into_iter().flatten();
         listeners.filter(|listener| listener.worker == worker).for_each(|listener| listener.members = members);
+    }
+
+    /// The worker now has so many sessions of the user.
+    pub(super) fn count_sessions(&self, user: &UserId, worker: usize, sessions: usize) {
+        self.whereabouts.count(user, worker, sessions);
     }
 
     /// The groups that have members on this node, with their number, in order of their names: those after `after` that begin with `prefix`, at most `limit`.
@@ -120,19 +141,40 @@ impl Router {
     }
 }
 
-impl Deliver for Router {
-    fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
-        let table = self.table(group);
-        let Some(listeners) = table.get(group) else { return Ok(0) };
-        let reserve = |listener: &Listener| self.mailboxes[listener.worker].try_reserve();
-        let permits: Result<Vec<_>, _> = listeners.iter().map(reserve).collect();
+impl Router {
+    /// Puts it into the mailboxes of these workers: all or none.
+    fn post(&self, workers: impl Iterator<Item = usize>, delivery: &Delivery) -> Result<(), Overflow> {
+        let permits: Result<Vec<_>, _> = workers.map(|worker| self.mailboxes[worker].try_reserve()).collect();
         let Ok(permits) = permits else {
             self.metrics.mailbox_full.inc();
             return Err(Overflow);
         };
-        for permit in permits {
-            permit.send(Delivery { group: group.clone(), item: item.clone() });
-        }
+        permits.into_iter().for_each(|permit| permit.send(delivery.clone()));
+        Ok(())
+    }
+}
+
+impl Sessions for Router {
+    fn direct(&self, directive: &Arc<Directive>) -> Result<usize, Overflow> {
+        let user = &directive.user;
+        let table = self.whereabouts.table(user);
+        let Some(posts) = table.get(user) else { return Ok(0) };
+        let notice = Delivery::Notice(Some(user.clone()), Notice::Directive(directive.clone()));
+        self.post(posts.iter().map(|post| post.worker), &notice)?;
+        Ok(posts.iter().map(|post| post.sessions).sum())
+    }
+
+    fn review(&self) -> Result<(), Overflow> {
+        self.post(0..self.mailboxes.len(), &Delivery::Notice(None, Notice::Review))
+    }
+}
+
+impl Deliver for Router {
+    fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
+        let table = self.table(group);
+        let Some(listeners) = table.get(group) else { return Ok(0) };
+        let delivery = Delivery::Item { group: group.clone(), item };
+        self.post(listeners.iter().map(|listener| listener.worker), &delivery)?;
         Ok(listeners.iter().map(|listener| listener.members).sum())
     }
 
@@ -155,7 +197,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Content, EventId};
+    use crate::{
+        broker::Demand,
+        protocol::{Content, EventId, Position},
+    };
 
     fn name(group: &str) -> GroupName {
         GroupName::parse(group).unwrap()
@@ -193,6 +238,22 @@ mod tests {
         }
         assert_eq!(router.deliver(&name("b"), event()), Err(Overflow));
         assert_eq!(mailboxes[1].len(), 0);
+    }
+
+    #[test]
+    fn a_directive_goes_once_to_each_worker_that_has_sessions_of_its_user() {
+        let (router, mut mailboxes) = Router::new(3, Arc::new(Metrics::new()));
+        let user = |id: &str| UserId::parse(id).unwrap();
+        router.count_sessions(&user("ann"), 0, 2);
+        router.count_sessions(&user("ann"), 2, 1);
+        router.count_sessions(&user("bob"), 1, 1);
+        let directive = Directive { user: user("ann"), demand: Demand::RevokeAll, position: Position::NONE };
+        assert_eq!(router.direct(&directive.into()), Ok(3));
+        assert_eq!(mailboxes.iter_mut().map(|m| m.len()).collect::<Vec<_>>(), [1, 0, 1]);
+        let nobody = Directive { user: user("eve"), demand: Demand::RevokeAll, position: Position::NONE };
+        assert_eq!(router.direct(&nobody.into()), Ok(0));
+        router.review().unwrap();
+        assert_eq!(mailboxes.iter_mut().map(|m| m.len()).collect::<Vec<_>>(), [2, 1, 2]);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 use slab::Slab;
 use tokio::sync::OnceCell;
 
-use super::{Delivery, Link, OutboxLimits, Slow, outbox::Slot, recording::Recording};
+use super::{Delivery, Link, Notice, OutboxLimits, Slow, outbox::Slot, recording::Recording};
 use crate::{
     broker::Item,
     metrics::Metrics,
-    protocol::{Encoding, Event, Gap, GroupName, Position, ServerFrame},
+    protocol::{Encoding, Event, Gap, GroupName, Position, ServerFrame, UserId},
 };
 
 /// See the [module](self).
@@ -23,6 +23,8 @@ use crate::{
 pub(super) struct Shard {
     groups: Slab<Group>,
     by_name: HashMap<GroupName, u32>,
+    /// The connections of each user, oldest first.
+    by_user: HashMap<UserId, Vec<u32>>,
     connections: Slab<Connection>,
     marked: Vec<u32>,
 }
@@ -53,6 +55,8 @@ struct Seat {
 struct Connection {
     link: Rc<Link>,
     memberships: Vec<Membership>,
+    /// Who it is, if it has said so.
+    user: Option<UserId>,
 }
 
 /// A group as its member sees it.
@@ -65,13 +69,37 @@ struct Membership {
 
 impl Shard {
     pub(super) fn connect(&mut self, link: Rc<Link>) -> u32 {
-        small(self.connections.insert(Connection { link, memberships: Vec::new() }))
+        small(self.connections.insert(Connection { link, memberships: Vec::new(), user: None }))
     }
 
     /// Forgets a connection that is a member of nothing any more.
     pub(super) fn disconnect(&mut self, connection: u32) {
         let gone = self.connections.remove(connection as usize);
-        debug_assert!(gone.memberships.is_empty(), "a connection leaves its groups before it goes");
+        debug_assert!(gone.memberships.is_empty() && gone.user.is_none(), "a connection leaves its groups before it goes");
+    }
+
+    /// The connection is a session of this user from now on.
+    pub(super) fn enlist(&mut self, connection: u32, user: &UserId) {
+        self.discharge(connection);
+        self.connections[connection as usize].user = Some(user.clone());
+        self.by_user.entry(user.clone()).or_default().push(connection);
+    }
+
+    /// The connection is nobody's session any more; says whose it was.
+    pub(super) fn discharge(&mut self, connection: u32) -> Option<UserId> {
+        let user = self.connections[connection as usize].user.take()?;
+        if let Some(connections) = self.by_user.get_mut(&user) {
+            connections.retain(|other| *other != connection);
+            if connections.is_empty() {
+                self.by_user.remove(&user);
+            }
+        }
+        Some(user)
+    }
+
+    /// How many connections are sessions of this user.
+    pub(super) fn sessions(&self, user: &UserId) -> usize {
+        self.by_user.get(user).map_or(0, Vec::len)
     }
 
     pub(super) fn number(&self, name: &GroupName) -> Option<u32> {
@@ -126,7 +154,7 @@ impl Shard {
         if self.is_member(connection, number) {
             return false;
         }
-        let Connection { link, memberships } = &mut self.connections[connection as usize];
+        let Connection { link, memberships, .. } = &mut self.connections[connection as usize];
         let seats = &mut self.groups[number as usize].members[link.encoding().index()];
         memberships.push(Membership { group: number, seat: small(seats.len()) });
         seats.push(Seat { connection });
@@ -135,7 +163,7 @@ impl Shard {
 
     /// Ends a membership; says whether there was one.
     pub(super) fn leave(&mut self, connection: u32, number: u32) -> bool {
-        let Connection { link, memberships } = &mut self.connections[connection as usize];
+        let Connection { link, memberships, .. } = &mut self.connections[connection as usize];
         let Some(at) = memberships.iter().position(|membership| membership.group == number) else { return false };
         let seat = memberships.swap_remove(at).seat;
         let seats = &mut self.groups[number as usize].members[link.encoding().index()];
@@ -150,14 +178,28 @@ impl Shard {
 
     /// Puts an event or a gap into the outbox of every member of the group, and marks them for [`Shard::flush`]. Encodes once for each
     /// encoding that has members.
-    pub(super) fn deliver(&mut self, Delivery { group, item }: &Delivery, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
-        let Some(&number) = self.by_name.get(group) else { return };
-        match item {
-            Item::Event(epoch, event) => self.deliver_event(number, *epoch, event, limits, metrics, now),
-            Item::Gap(gap) => self.deliver_gap(number, *gap, limits, metrics, now),
-            Item::Presence(change) => {
-                self.tell(number, &ServerFrame::Presence { number, change: (**change).clone() }, limits, metrics, now)
+    pub(super) fn deliver(&mut self, delivery: &Delivery, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        match delivery {
+            Delivery::Item { group, item } => {
+                let Some(&number) = self.by_name.get(group) else { return };
+                match item {
+                    Item::Event(epoch, event) => self.deliver_event(number, *epoch, event, limits, metrics, now),
+                    Item::Gap(gap) => self.deliver_gap(number, *gap, limits, metrics, now),
+                    Item::Presence(change) => {
+                        self.tell(number, &ServerFrame::Presence { number, change: (**change).clone() }, limits, metrics, now);
+                    }
+                }
             }
+            Delivery::Notice(user, notice) => self.notify(user.as_ref(), notice),
+        }
+    }
+
+    /// Gives a notice to the sessions of a user, or of all users.
+    fn notify(&self, user: Option<&UserId>, notice: &Notice) {
+        let tell = |connection: &u32| self.connections[*connection as usize].link.notify(notice.clone());
+        match user {
+            Some(user) => self.by_user.get(user).into_iter().flatten().for_each(tell),
+            None => self.by_user.values().flatten().for_each(tell),
         }
     }
 
@@ -226,7 +268,7 @@ impl Shard {
     /// Asserts the invariant of the module.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        for (connection, Connection { link, memberships }) in &self.connections {
+        for (connection, Connection { link, memberships, .. }) in &self.connections {
             for Membership { group, seat } in memberships {
                 let seats = &self.groups[*group as usize].members[link.encoding().index()];
                 assert_eq!(seats[*seat as usize].connection as usize, connection);

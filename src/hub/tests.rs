@@ -226,7 +226,7 @@ fn who_has_more_than_is_delivered_here_has_lost_nothing() {
 
 impl World {
     fn give(&self, group: &str, item: Item) {
-        self.hub.deliver(&[Delivery { group: name(group), item }], self.now);
+        self.hub.deliver(&[Delivery::Item { group: name(group), item }], self.now);
         self.hub.flush(self.now);
     }
 }
@@ -271,7 +271,7 @@ fn a_member_that_can_not_even_be_told_of_gaps_is_ended() {
         world.give("a", Item::Gap(Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker }));
         assert!(world.hub.metrics.outbox_bytes.get() <= 200);
     }
-    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Some(Code::SlowConsumer)));
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Attention::Lost(Code::SlowConsumer)));
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_member_that_does_not_read_is_ended_and_the_others_see_nothing() {
         world.publish("a", &n.to_string());
         world.tick();
     }
-    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Some(Code::SlowConsumer)));
+    assert_eq!(ann.member.link().attend(&world.hub.metrics, || world.now).now_or_never(), Some(Attention::Lost(Code::SlowConsumer)));
     assert_eq!(bob.offsets().len(), 20);
     // What is left is the rest of the one frame that had been begun.
     assert!(ann.member.link().waiting() < 30);
@@ -370,7 +370,7 @@ fn a_blocked_member_is_written_to_by_its_own_task() {
     assert_eq!(link.attend(&world.hub.metrics, || world.now).now_or_never(), None);
     assert!(link.waiting() > 0);
     ann.wire.room.set(1000);
-    assert_eq!(link.attend(&world.hub.metrics, || world.now).now_or_never(), Some(None));
+    assert_eq!(link.attend(&world.hub.metrics, || world.now).now_or_never(), Some(Attention::Written));
     assert_eq!(link.waiting(), 0);
     assert_eq!(ann.offsets(), [1]);
 }

@@ -119,7 +119,7 @@ impl Connection {
         // One look at the clock for all that is read at once: it has arrived by then.
         let mut arrived = None;
         let mut each = |message: &[u8]| {
-            let marks = member.take(message, *arrived.get_or_insert_with(super::now));
+            let marks = member.take(message, *arrived.get_or_insert_with(|| member.now_us()));
             talk.take(message, marks, out).map_err(io::Error::other)
         };
         match wire {

@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     ops::Range,
     rc::Rc,
-    time::Instant,
 };
 
 use tokio::sync::Notify;
@@ -90,24 +89,28 @@ impl Member {
         }
     }
 
-    /// Counts the marks in a message or piece that was received at `now`, and says how many there were.
-    pub(super) fn take(&self, bytes: &[u8], now: Instant) -> usize {
+    /// Microseconds since the run began.
+    pub(super) fn now_us(&self) -> u64 {
+        self.tally.micros(super::now())
+    }
+
+    /// Counts the marks in a message or piece that was received at `now_us`, and says how many there were.
+    pub(super) fn take(&self, bytes: &[u8], now_us: u64) -> usize {
         let mut tail = self.tail.borrow_mut();
         add(&self.tally.bytes, bytes.len() as u64);
         if tail.is_empty() {
             tail.extend_from_slice(begun(bytes));
-            return self.count(bytes, now);
+            return self.count(bytes, now_us);
         }
         tail.extend_from_slice(bytes);
-        let marks = self.count(&tail, now);
+        let marks = self.count(&tail, now_us);
         let done = tail.len() - begun(&tail).len();
         tail.drain(..done);
         marks
     }
 
-    fn count(&self, bytes: &[u8], now: Instant) -> usize {
+    fn count(&self, bytes: &[u8], now_us: u64) -> usize {
         let tally = &self.tally;
-        let now_us = tally.micros(now);
         let mut ledgers = self.ledgers.borrow_mut();
         let mut count = 0;
         for marker in marks(bytes) {
@@ -229,11 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn now() -> Instant {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-        Instant::now()
-    }
+    use crate::load::now;
 
     proptest! {
         #[test]
@@ -246,7 +245,7 @@ mod tests {
             let (mut rest, mut marks) = (wire.as_bytes(), 0);
             for cut in cuts.iter().cycle() {
                 let (piece, after) = rest.split_at((*cut).min(rest.len()));
-                marks += member.take(piece, now());
+                marks += member.take(piece, member.now_us());
                 rest = after;
                 if rest.is_empty() {
                     break;
@@ -311,7 +310,7 @@ mod tests {
         tally.publish(0);
         let forged = |stream, number, due_us| Marker { run: 7, stream, number, due_us }.payload(40);
         for payload in [forged(0, 2, 0), forged(0, 0, 0), forged(0, 1, 1 << 40), forged(1, 1, 0), forged(9, 1, 0)] {
-            member.take(payload.as_bytes(), now());
+            member.take(payload.as_bytes(), member.now_us());
         }
         assert_eq!((tally.strayed.get(), tally.delivered.get(), member.lost()), (5, 0, (1, 0)));
     }

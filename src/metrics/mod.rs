@@ -1,9 +1,10 @@
 //! Metrics: every name in one place.
 //!
 //! Owns the names, labels and units of everything that `/metrics` shows, and the registry behind it. Does not decide when something counts: the rooms
-//! that call it do. Its invariant: every label has a bounded set of values that this program chose itself; never a group, a user, a
-//! peer's address, or text from a peer.
+//! that call it do. Its invariant: every label has a bounded set of values that this program or its operators chose; never a group, a user, a
+//! client's address, or text from a client.
 
+mod cluster;
 mod redis;
 
 use prometheus_client::{
@@ -12,6 +13,7 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+pub use cluster::ClusterNode;
 pub use redis::{RedisLink, RedisMetrics};
 
 /// Something that only grows.
@@ -95,6 +97,9 @@ pub struct Metrics {
     pub mailbox_full: Counter,
     /// Panics that ended one connection or one request.
     pub panics: Counter,
+    /// Directives about users that this node missed and could not read again.
+    pub directives_lost: Counter,
+    cluster: cluster::Families,
     redis: redis::Families,
     connections: Family<Transport, Gauge>,
     closed: Family<Closed, Counter>,
@@ -132,6 +137,8 @@ impl Metrics {
         r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
         r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let metrics = Self {
+            directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
+            cluster: cluster::Families::new(r),
             redis: redis::Families::new(r),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
             presence: added(r, "presence", "Users in groups whose policy has presence, on this node, each once a group"),
@@ -184,6 +191,11 @@ impl Metrics {
     pub fn connections(&self) -> u64 {
         let open = |transport| self.connections.get_or_create(&Transport { transport }).get();
         TRANSPORTS.into_iter().map(|transport| u64::try_from(open(transport)).unwrap_or(0)).sum()
+    }
+
+    /// These nodes live, and no others.
+    pub fn cluster(&self, nodes: &[ClusterNode]) {
+        self.cluster.show(nodes);
     }
 
     /// What is counted of one Redis; `redis` is its address as the operator wrote it, without user and password.
@@ -253,6 +265,7 @@ mod tests {
         metrics.frames_in.inc_by(4);
         metrics.mailbox_full.inc_by(5);
         metrics.panics.inc_by(6);
+        metrics.directives_lost.inc_by(12);
         let redis = metrics.redis("a:1/0");
         redis.groups.set(8);
         redis.repairs.inc_by(9);
@@ -287,6 +300,7 @@ mod tests {
             "fanfare_frames_received_total 4",
             "fanfare_mailbox_full_total 5",
             "fanfare_panics_total 6",
+            "fanfare_directives_lost_total 12",
             r#"fanfare_redis_groups{redis="a:1/0"} 8"#,
             r#"fanfare_redis_groups{redis="b:1/0"} 12"#,
             r#"fanfare_redis_repairs_total{redis="a:1/0"} 9"#,
@@ -322,6 +336,31 @@ mod tests {
         assert_eq!(metrics.connections(), 2);
         assert!(text.contains(r#"fanfare_connections{transport="webtransport"} 1"#));
         assert!(text.contains(r#"fanfare_connections_closed_total{transport="webtransport",code="going_away"} 1"#));
+    }
+
+    #[test]
+    fn nodes_that_are_gone_leave_no_series() {
+        let node = |id: &str| ClusterNode {
+            name: "edge".to_owned(),
+            id: id.to_owned(),
+            version: "1".to_owned(),
+            connections: 7,
+            deliveries_per_s: 9,
+            links: vec![("events".to_owned(), "redis://r".to_owned(), false)],
+        };
+        let metrics = Metrics::new();
+        metrics.cluster(&[node("a"), node("b")]);
+        metrics.cluster(&[node("b")]);
+        let text = metrics.encode();
+        for line in [
+            "fanfare_cluster_nodes 1",
+            r#"fanfare_cluster_node_connections{node="edge",id="b",version="1"} 7"#,
+            r#"fanfare_cluster_node_deliveries_per_second{node="edge",id="b",version="1"} 9"#,
+            r#"fanfare_cluster_node_link_up{node="edge",id="b",link="events",to="redis://r"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(!text.contains(r#"id="a""#));
     }
 
     #[test]

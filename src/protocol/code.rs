@@ -97,12 +97,14 @@ codes! {
     UnknownRequest = 4301 "unknown_request" "this request is not known here",
     /// The policy of the group doesn't allow this to this session.
     NotAllowed = 4302 "not_allowed" "the policy of the group doesn't allow this",
-    /// The session follows as many groups as it may.
+    /// The session follows as many groups as it may, or the server grants it more than it may.
     TooManyGroups = 4303 "too_many_groups" "the session follows as many groups as it may",
     /// Kind, body, data or options break a rule of sections 4 to 6.
     BadEvent = 4304 "bad_event" "kind, body, data or options break a rule",
     /// Body and data are over the limit.
     EventTooLarge = 4305 "event_too_large" "body and data are longer than allowed",
+    /// The application, or the user's new token, ended this subscription.
+    Revoked = 4306 "revoked" "the application ended this subscription",
     /// The server or its broker can't do it at the moment.
     Unavailable = 4400 "unavailable" "this can't be done at the moment",
     /// Too many requests.

@@ -43,6 +43,21 @@ pub const KEY_TTL: Duration = Duration::from_secs(300);
 /// Groups that one session may follow unless configured otherwise.
 pub const GROUPS_PER_SESSION: usize = 200;
 
+/// Groups that the server may let one session follow without being asked: by its token, by what stands for its user, and for this session alone.
+pub const GRANTED_GROUPS: usize = 200;
+
+/// Groups that a token may name.
+pub const TOKEN_GROUPS: usize = 100;
+
+/// Groups that may stand for one user.
+pub const STANDING_GROUPS: usize = 100;
+
+/// How long what stands for a user is remembered after it was changed, or one of the user's sessions was opened, for the last time.
+pub const STANDING_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Longest reason that an application may give for a disconnect, in bytes: what fits a WebSocket close frame (RFC 6455, section 5.5).
+pub const REASON_BYTES: usize = 123;
+
 /// From acceptance of the connection to the whole hello.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -73,6 +73,12 @@ impl GroupName {
         Self(format!("{PERSONAL_PREFIX}{user}").into())
     }
 
+    /// Where directives about users travel between nodes. No name that anybody gives contains a colon, so nobody else can name it.
+    #[must_use]
+    pub(crate) fn directives() -> Self {
+        Self(":directives".into())
+    }
+
     /// Whose personal group this is, if it is one.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {

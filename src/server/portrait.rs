@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{broker::Node, hub, metrics::Metrics};
+use crate::{
+    broker::{Cluster, Node, View},
+    hub,
+    metrics::{ClusterNode, Metrics},
+};
 
 /// How often the load is measured: often enough for somebody who watches, and seldom enough that a burst does not look like a load.
 pub(super) const MEASURE: Duration = Duration::from_secs(5);
@@ -44,12 +48,29 @@ impl Portrait {
         }
     }
 
+    /// Shows in the metrics which nodes there are.
+    pub(super) async fn show(&self, cluster: &dyn Cluster) {
+        let nodes: Vec<ClusterNode> = View::of(cluster).await.nodes.into_iter().map(shown).collect();
+        self.metrics.cluster(&nodes);
+    }
+
     /// Counts what was delivered since the last call, `elapsed` ago.
     pub(super) fn measure(&self, elapsed: Duration) {
         let delivered = self.metrics.delivered.get();
         let since = delivered.saturating_sub(self.delivered.swap(delivered, Ordering::Relaxed));
         let rate = u128::from(since) * 1000 / elapsed.as_millis().max(1);
         self.deliveries_per_s.store(u64::try_from(rate).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+fn shown(node: Node) -> ClusterNode {
+    ClusterNode {
+        name: node.name,
+        id: node.id,
+        version: node.version,
+        connections: node.connections,
+        deliveries_per_s: node.deliveries_per_s,
+        links: node.links.into_iter().map(|link| (link.name, link.to, link.broken.is_none())).collect(),
     }
 }
 

@@ -3,15 +3,23 @@
 //! The session knows who the peer is, what it follows, and what comes next; it has no socket, no clock and no hub. Payloads of events never pass through
 //! it. Its one invariant: after [`Output::Close`] nothing more comes out.
 
+mod following;
+mod grants;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use grants::{Grant, Standing};
+
+use self::{
+    following::{Following, Ground},
+    grants::Later,
+};
 use crate::{
     policy::{Policies, Presence},
     protocol::{
@@ -62,12 +70,23 @@ pub enum Input {
     Alive,
     /// The answer to [`Output::Authenticate`].
     Authenticated(Result<Identity, Code>),
-    /// The answer to [`Output::Join`].
+    /// The answer to [`Output::Join`]. If the session follows the group now, the frame that says so is what comes out next.
     Joined(Join, Result<Joined, Failure>),
     /// The answer to [`Output::Publish`].
     Published(u32, Result<(EventId, Position), Failure>),
     /// The answer to [`Output::Ask`].
     Asked(Ask, Result<Roster, Failure>),
+    /// Something about what the session follows without having asked.
+    Granted(Grant),
+    /// The application wants the connection to end.
+    Disconnected {
+        /// Tells the client what to do next.
+        code: Code,
+        /// For people; `None`: the code's own sentence.
+        reason: Option<String>,
+        /// When the client may come back, if it may.
+        delay: Duration,
+    },
     /// The time that [`Session::deadline`] told has come.
     Timeout,
     /// The server leaves; the client shall come back after so long.
@@ -81,6 +100,8 @@ pub struct Identity {
     pub user: Option<UserId>,
     /// How long that holds.
     pub valid: Option<Duration>,
+    /// The groups that the peer follows without asking.
+    pub groups: Vec<GroupName>,
 }
 
 /// A wish to follow a group.
@@ -94,7 +115,7 @@ pub struct Join {
     pub since: Option<Position>,
     /// Where the answer and what was missed go.
     pub lane: Lane,
-    /// The session did not follow the group before, and does not if this fails.
+    /// The session did not follow the group before, and does not if this fails, unless the server wants it.
     pub first: bool,
 }
 
@@ -158,6 +179,10 @@ pub enum Output {
         /// What the client claims.
         token: Option<String>,
     },
+    /// From now on what is wanted of this user's sessions has to come here.
+    Enlist(UserId),
+    /// Find out what stands for the user.
+    ReadStanding,
     /// Join the group, then send what was missed.
     Join(Join),
     /// Leave the group.
@@ -172,6 +197,8 @@ pub enum Output {
     Close {
         /// Why.
         code: Code,
+        /// For people; `None`: the code's own sentence.
+        reason: Option<String>,
         /// When the client may come back.
         delay: Duration,
     },
@@ -209,8 +236,10 @@ enum State {
 struct Open {
     user: Option<UserId>,
     expires: Option<Instant>,
-    /// What the client has asked for, and so counts towards its limit.
-    groups: HashSet<GroupName>,
+    following: Following,
+    /// The directive that this session knows to have changed what stands for its user last.
+    standing: Position,
+    later: Later,
     refreshing: Option<u32>,
 }
 
@@ -236,7 +265,9 @@ impl Session {
             Input::Undecodable(error) => self.close(error.code()),
             Input::Broken(code) => self.close(code),
             Input::Authenticated(result) => self.authenticated(result, now),
-            Input::Joined(join, result) => self.joined(join, result),
+            Input::Joined(join, result) => self.joined(join, result, now),
+            Input::Granted(grant) => self.granted(grant, now),
+            Input::Disconnected { code, reason, delay } => self.say_goodbye(code, reason, delay),
             Input::Published(request, Ok((id, position))) => self.send(ServerFrame::Published { request, id, position }),
             Input::Published(request, Err(failure)) => self.fail(Lane::Main, request, failure),
             Input::Asked(Ask { request, group, .. }, Ok(roster)) => {
@@ -265,7 +296,7 @@ impl Session {
         match &self.state {
             State::Opening { deadline } => Some(*deadline),
             State::Authenticating => Some(silence),
-            State::Open(open) => Some(open.expires.map_or(silence, |expires| expires.min(silence))),
+            State::Open(open) => [Some(silence), open.expires, open.later.at].into_iter().flatten().min(),
             State::Closed => None,
         }
     }
@@ -276,7 +307,7 @@ impl Session {
         matches!(self.state, State::Opening { .. } | State::Authenticating)
     }
 
-    /// Who the peer is; `None` for an anonymous one, and before it is known.
+    /// Whose session it is, once that is known.
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         match &self.state {
@@ -320,10 +351,10 @@ impl Session {
             (State::Open(open), result) => {
                 let Some(request) = open.refreshing.take() else { return };
                 match result {
-                    Ok(identity) if identity.user == open.user => {
-                        open.expires = identity.valid.map(|valid| now + valid);
-                        let valid_s = identity.valid.map(|valid| valid.as_secs());
-                        self.send(ServerFrame::Refreshed { request, valid_s });
+                    Ok(Identity { user, valid, groups }) if user == open.user => {
+                        open.expires = valid.map(|valid| now + valid);
+                        self.send(ServerFrame::Refreshed { request, valid_s: valid.map(|valid| valid.as_secs()) });
+                        self.replace_token_groups(groups);
                     }
                     Ok(_) => self.send(ServerFrame::error(request, Code::TokenInvalid)),
                     Err(code) => self.send(ServerFrame::error(request, code)),
@@ -334,7 +365,7 @@ impl Session {
     }
 
     fn open(&mut self, identity: Identity, now: Instant) {
-        let Identity { user, valid } = identity;
+        let Identity { user, valid, groups } = identity;
         self.send(ServerFrame::Welcome(Welcome {
             session: self.id.clone(),
             user: user.as_ref().map(ToString::to_string),
@@ -344,10 +375,9 @@ impl Session {
             server: self.config.server.clone(),
             node: self.config.node.clone(),
         }));
-        let personal = user.as_ref().map(GroupName::personal);
-        self.state = State::Open(Open { user, expires: valid.map(|valid| now + valid), ..Open::default() });
-        if let Some(group) = personal {
-            self.outputs.push_back(Output::Join(Join { request: 0, group, since: None, lane: Lane::Main, first: true }));
+        self.state = State::Open(Open { user: user.clone(), expires: valid.map(|valid| now + valid), ..Open::default() });
+        if let Some(user) = user {
+            self.begin_grants(user, groups);
         }
     }
 
@@ -357,29 +387,34 @@ impl Session {
             Ok(group) => group,
             Err(error) => return self.refuse(lane, request, Code::BadGroupName, &error),
         };
-        if !self.policies.of(&group).subscribe.includes(open.user.as_ref(), &group) {
-            return self.fail(lane, request, Failure { code: Code::NotAllowed, retry_after: None });
+        let followed = open.following.contains(&group);
+        let allowed = self.policies.of(&group).subscribe.includes(open.user.as_ref(), &group);
+        let room = open.following.has(&group, Ground::Asked) || open.following.asked() < self.config.max_groups;
+        // What the server lets it follow anyway it may ask for again, so that it gets what it missed; but that gives it no ground of its own.
+        match (allowed, room) {
+            (true, true) => drop(open.following.add(&group, Ground::Asked)),
+            _ if followed => {}
+            (false, _) => return self.fail(lane, request, Failure { code: Code::NotAllowed, retry_after: None }),
+            (true, false) => return self.fail(lane, request, Failure { code: Code::TooManyGroups, retry_after: None }),
         }
-        if !open.groups.contains(&group) && open.groups.len() >= self.config.max_groups {
-            return self.fail(lane, request, Failure { code: Code::TooManyGroups, retry_after: None });
-        }
-        let first = open.groups.insert(group.clone());
+        let first = !followed;
         self.outputs.push_back(Output::Join(Join { request, group, since, lane, first }));
     }
 
-    fn joined(&mut self, join: Join, result: Result<Joined, Failure>) {
+    fn joined(&mut self, join: Join, result: Result<Joined, Failure>, now: Instant) {
         let State::Open(open) = &mut self.state else { return };
         match result {
             Ok(Joined { number, position, recovery, missed }) => {
                 let group = join.group.to_string();
                 let frame = ServerFrame::Subscribed { request: join.request, number, group, position, recovery, missed };
-                self.outputs.push_back(Output::Send(join.lane, frame));
+                self.outputs.push_front(Output::Send(join.lane, frame));
             }
             // No request of the client waits for an answer: it would go on without what its user is told, and never know.
+            Err(failure) if join.request == 0 && join.group.owner().is_none() => self.join_later(join.group, failure, now),
             Err(failure) if join.request == 0 => self.close_after(Code::Overloaded, failure.retry_after.unwrap_or(PERSONAL_RETRY)),
             Err(failure) => {
                 if join.first {
-                    open.groups.remove(&join.group);
+                    open.following.remove(&join.group, Ground::Asked);
                 }
                 self.fail(join.lane, join.request, failure);
             }
@@ -421,7 +456,7 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         match GroupName::parse(group) {
             Ok(name) => {
-                open.groups.remove(&name);
+                open.following.end(&name);
                 // Also of what is not in that list: the personal group. Leaving what is not followed changes nothing.
                 self.outputs.push_back(Output::Leave(name));
                 self.send(ServerFrame::Unsubscribed { request, group: group.to_owned(), code: None });
@@ -462,7 +497,7 @@ impl Session {
     fn check_who(&self, RosterRequest { request, group, after, limit }: RosterRequest) -> Result<Ask, (u32, Code, String)> {
         let bad_name = |error: NameError| (request, Code::BadGroupName, error.to_string());
         let group = GroupName::parse(&group).map_err(bad_name)?;
-        let follows = matches!(&self.state, State::Open(open) if open.groups.contains(&group));
+        let follows = matches!(&self.state, State::Open(open) if open.following.contains(&group));
         if !follows || self.policies.of(&group).presence == Presence::Off {
             return Err((request, Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
         }
@@ -484,6 +519,7 @@ impl Session {
             State::Authenticating if silent >= self.config.ping_interval => self.pinged = true,
             State::Opening { .. } | State::Authenticating | State::Open(_) | State::Closed => {}
         }
+        self.try_again(now);
     }
 
     fn send(&mut self, frame: ServerFrame) {
@@ -507,7 +543,11 @@ impl Session {
     }
 
     fn close_after(&mut self, code: Code, delay: Duration) {
+        self.say_goodbye(code, None, delay);
+    }
+
+    fn say_goodbye(&mut self, code: Code, reason: Option<String>, delay: Duration) {
         self.state = State::Closed;
-        self.outputs.push_back(Output::Close { code, delay });
+        self.outputs.push_back(Output::Close { code, reason, delay });
     }
 }

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+mod grants;
+
 use super::*;
 use crate::{
     policy::{Pattern, Policy, Presence, SlowConsumer, Who},
@@ -22,7 +24,10 @@ fn policies() -> Arc<Policies> {
         slow: SlowConsumer::Disconnect,
         presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
     };
-    Arc::new(Policies::new(vec![policy("staff_*", Who::Authenticated, Who::Nobody)], policy("*", Who::Anyone, Who::Anyone)))
+    Arc::new(Policies::new(
+        vec![policy("staff_*", Who::Authenticated, Who::Nobody), policy("closed_*", Who::Nobody, Who::Nobody)],
+        policy("*", Who::Anyone, Who::Anyone),
+    ))
 }
 
 impl Talk {
@@ -43,7 +48,7 @@ impl Talk {
         let mut talk = Self::new();
         talk.says(ClientFrame::Hello(Hello { version: 1, ..Hello::default() }));
         let user = user.map(|user| UserId::parse(user).unwrap());
-        talk.gets(Input::Authenticated(Ok(Identity { user, valid: None })));
+        talk.gets(Input::Authenticated(Ok(Identity { user, ..Identity::default() })));
         talk
     }
 
@@ -80,7 +85,7 @@ fn left(request: u32, group: &str) -> [Output; 2] {
 }
 
 fn closes(code: Code) -> Vec<Output> {
-    vec![Output::Close { code, delay: Duration::ZERO }]
+    vec![Output::Close { code, reason: None, delay: Duration::ZERO }]
 }
 
 fn error(request: u32, code: Code) -> Vec<Output> {
@@ -93,9 +98,10 @@ fn hello_is_answered_after_authentication_and_a_user_follows_the_own_group() {
     let hello = Hello { version: 1, token: Some("t".into()), transport: Some("forced".into()), client: None };
     assert_eq!(talk.says(ClientFrame::Hello(hello)), [Output::Chosen("forced".into()), Output::Authenticate { token: Some("t".into()) }]);
     let user = UserId::parse("john").unwrap();
-    let outputs = talk.gets(Input::Authenticated(Ok(Identity { user: Some(user), valid: None })));
+    let outputs = talk.gets(Input::Authenticated(Ok(Identity { user: Some(user), ..Identity::default() })));
     assert!(matches!(&outputs[0], Output::Send(Lane::Main, ServerFrame::Welcome(w)) if w.user.as_deref() == Some("john")));
-    assert_eq!(outputs[1..], [Output::Join(join(0, "user.john"))]);
+    let john = UserId::parse("john").unwrap();
+    assert_eq!(outputs[1..], [Output::Enlist(john), Output::Join(join(0, "user.john")), Output::ReadStanding]);
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn a_user_whose_own_group_can_not_be_joined_is_sent_away_to_come_back() {
         let failed = Err(Failure { code: Code::Unavailable, retry_after });
         Talk::open(Some("john")).gets(Input::Joined(join(0, "user.john"), failed))
     };
-    let closes = |seconds| [Output::Close { code: Code::Overloaded, delay: Duration::from_secs(seconds) }];
+    let closes = |seconds| [Output::Close { code: Code::Overloaded, reason: None, delay: Duration::from_secs(seconds) }];
     assert_eq!(after(Some(Duration::from_secs(3))), closes(3));
     assert_eq!(after(None), closes(1));
 }
@@ -242,7 +248,7 @@ fn publishing_is_checked_against_policy_and_form() {
 fn an_expired_token_closes_unless_refreshed() {
     let mut talk = Talk::new();
     talk.says(ClientFrame::Hello(Hello { version: 1, ..Hello::default() }));
-    let valid = |seconds| Identity { user: None, valid: Some(Duration::from_secs(seconds)) };
+    let valid = |seconds| Identity { valid: Some(Duration::from_secs(seconds)), ..Identity::default() };
     talk.gets(Input::Authenticated(Ok(valid(10))));
     talk.now += Duration::from_secs(9);
     assert_eq!(talk.says(ClientFrame::Refresh { request: 1, token: "t".into() }), [Output::Authenticate { token: Some("t".into()) }]);
@@ -259,7 +265,7 @@ fn an_expired_token_closes_unless_refreshed() {
 #[test]
 fn draining_says_when_to_come_back() {
     let delay = Duration::from_secs(3);
-    assert_eq!(Talk::open(None).gets(Input::Drain(delay)), [Output::Close { code: Code::GoingAway, delay }]);
+    assert_eq!(Talk::open(None).gets(Input::Drain(delay)), [Output::Close { code: Code::GoingAway, reason: None, delay }]);
 }
 
 fn any_frame() -> impl Strategy<Value = ClientFrame> {
@@ -286,8 +292,11 @@ fn any_frame() -> impl Strategy<Value = ClientFrame> {
 
 fn any_input() -> impl Strategy<Value = Input> {
     let lane = prop_oneof![9 => Just(Lane::Main), 1 => (0..3u64).prop_map(Lane::Replay)];
-    let identity =
-        proptest::option::of(0..100u64).prop_map(|s| Identity { user: UserId::parse("ann").ok(), valid: s.map(Duration::from_secs) });
+    let identity = proptest::option::of(0..100u64).prop_map(|s| Identity {
+        user: UserId::parse("ann").ok(),
+        valid: s.map(Duration::from_secs),
+        groups: Vec::new(),
+    });
     let joined = Joined { number: 1, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
     prop_oneof![
         10 => (lane, any_frame()).prop_map(|(lane, frame)| Input::Frame(lane, frame)),
@@ -295,8 +304,28 @@ fn any_input() -> impl Strategy<Value = Input> {
         3 => identity.prop_map(|identity| Input::Authenticated(Ok(identity))),
         1 => Just(Input::Joined(join(1, "a"), Ok(joined))),
         1 => (0..2u32).prop_map(|request| Input::Joined(join(request, "a"), Err(Failure { code: Code::Unavailable, retry_after: None }))),
+        2 => any_grant().prop_map(Input::Granted),
+        1 => Just(Input::Disconnected { code: Code::GoingAway, reason: None, delay: Duration::ZERO }),
         1 => Just(Input::Published(1, Err(Failure { code: Code::Unavailable, retry_after: None }))),
         4 => Just(Input::Timeout),
+    ]
+}
+
+fn any_grant() -> impl Strategy<Value = Grant> {
+    let groups = || proptest::collection::vec(prop_oneof![Just("a"), Just("staff_x"), Just("b")], 0..3);
+    let names = |names: Vec<&str>| names.into_iter().map(|name| GroupName::parse(name).unwrap()).collect::<Vec<_>>();
+    let position = || (0..2u32, 0..9u64).prop_map(|(epoch, offset)| Position { epoch, offset });
+    prop_oneof![
+        (groups(), proptest::option::of(position())).prop_map(move |(groups, standing)| Grant::Follow { groups: names(groups), standing }),
+        (groups(), position()).prop_map(move |(groups, position)| Grant::End { groups: names(groups), position }),
+        position().prop_map(|position| Grant::EndAll { position }),
+        Just(Grant::Review),
+        (groups(), position(), position()).prop_map(move |(groups, began, position)| Grant::Standing(Ok(Standing {
+            groups: names(groups),
+            began,
+            position
+        }))),
+        Just(Grant::Standing(Err(Failure { code: Code::Unavailable, retry_after: None }))),
     ]
 }
 

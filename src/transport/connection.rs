@@ -11,12 +11,12 @@ use tracing::debug;
 
 use super::{Context, Farewell, now};
 use crate::{
-    broker::{self, Publication},
-    hub::{Link, Member, Missed, Slow, Terms, Wire},
+    broker::{self, Demand, Directive, Disconnect, Publication},
+    hub::{Attention, Link, Member, Missed, Notice, Slow, Terms, Wire},
     policy::{self, SlowConsumer},
     presence::Stay,
     protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
-    session::{Ask, Failure, Input, Join, Joined, Lane, Output, Publish, Session},
+    session::{Ask, Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -53,7 +53,7 @@ pub(super) trait Peer {
     /// The answer on another stream is whole.
     fn end_reply(&self, _stream: u64) {}
     /// What the transport itself says last, after goodbye. From now on the connection ends with this code, however it ends.
-    fn farewell(&self, code: Code) -> Option<Bytes>;
+    fn farewell(&self, code: Code, reason: &str) -> Option<Bytes>;
     /// Ends the wire, after all has been written. Waits for the peer to do so too; the caller bounds it.
     async fn close(&mut self, code: Code);
 }
@@ -74,23 +74,23 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
-    let code = loop {
+    let last = loop {
         let closed = connection.answer(&*peer).await;
         if let Then::EndReply(stream) = then {
             peer.end_reply(stream);
         }
         match closed {
-            Some(code) => break code,
+            Some(last) => break last,
             None if then == Then::Leave => {
                 connection.leave_all();
-                break Code::GoingAway;
+                break Last { code: Code::GoingAway, reason: Code::GoingAway.sentence().to_owned() };
             }
             None => then = connection.next_or_flush(&mut *peer).await,
         }
     };
     // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
-    Box::pin(connection.end(&mut *peer, code)).await;
-    counted.close(code);
+    Box::pin(connection.end(&mut *peer, &last)).await;
+    counted.close(last.code);
     drop(permit);
 }
 
@@ -139,6 +139,12 @@ enum Then {
     Leave,
 }
 
+/// What was said last.
+struct Last {
+    code: Code,
+    reason: String,
+}
+
 struct Connection<'a> {
     context: &'a Rc<Context>,
     session: Box<Session>,
@@ -176,9 +182,11 @@ impl Connection<'_> {
         let may_read = link.waiting() < self.context.outbox_bytes + self.session_frame_bytes();
         let received = tokio::select! {
             biased;
-            code = link.attend(metrics, now) => {
-                if let Some(code) = code {
-                    self.session.handle(Input::Broken(code), now());
+            attention = link.attend(metrics, now) => {
+                match attention {
+                    Attention::Lost(code) => self.session.handle(Input::Broken(code), now()),
+                    Attention::Written => {}
+                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.session.handle(input(notice), now())),
                 }
                 return Then::Continue;
             }
@@ -232,8 +240,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Does all that the session wants done; tells the code if that was to close.
-    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Code> {
+    /// Does all that the session wants done; tells why if that was to close.
+    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Last> {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Send(lane, frame) => self.send(peer, lane, &frame),
@@ -242,16 +250,25 @@ impl Connection<'_> {
                     self.session.handle(Input::Authenticated(identity), now());
                 }
                 Output::Chosen(word) => self.context.metrics.transport_choice(&word),
+                Output::Enlist(user) => self.member.enlist(&user),
+                Output::ReadStanding => Box::pin(self.read_standing()).await,
                 Output::Join(join) => Box::pin(self.join(peer, join)).await,
                 Output::Leave(group) => self.leave(&group),
                 Output::Ask(ask) => Box::pin(self.ask(ask)).await,
                 Output::Publish(publish) => Box::pin(self.publish(publish)).await,
-                Output::Close { code, delay } => {
+                Output::Close { code, reason, delay } => {
                     // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
                     self.leave_all();
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    self.send(peer, Lane::Main, &ServerFrame::goodbye(code, delay_ms));
-                    return Some(code);
+                    let reason = reason.unwrap_or_else(|| code.sentence().to_owned());
+                    let goodbye = ServerFrame::Goodbye {
+                        code: code.number().into(),
+                        sentence: reason.clone(),
+                        reconnect: code.may_reconnect(),
+                        delay_ms,
+                    };
+                    self.send(peer, Lane::Main, &goodbye);
+                    return Some(Last { code, reason });
                 }
             }
         }
@@ -312,15 +329,18 @@ impl Connection<'_> {
             Ok(prepared) => prepared,
             Err(error) => return self.session.handle(Input::Joined(join, Err(failure(error))), now()),
         };
+        // What stands before it in the row may have been the end.
+        if self.session.deadline().is_none() {
+            return;
+        }
         // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
         let number = prepared.number();
         let Missed { recovery, gap, events } = prepared.missed.clone();
         let joined = Joined { number, position: prepared.position, recovery, missed: events.len() as u64 };
         self.session.handle(Input::Joined(join, Ok(joined)), now());
-        while let Some(output) = self.session.poll() {
-            if let Output::Send(lane, frame) = output {
-                self.send(peer, lane, &frame);
-            }
+        // Only the answer, which comes first: what stands behind it in the row comes after the events that were missed.
+        if let Some(Output::Send(lane, frame)) = self.session.poll() {
+            self.send(peer, lane, &frame);
         }
         if let Some(gap) = gap.filter(|_| recovery == Recovery::Lost) {
             self.context.metrics.gaps(gap.reason.name());
@@ -338,6 +358,14 @@ impl Connection<'_> {
         self.session.handle(Input::Asked(ask, roster), now());
     }
 
+    async fn read_standing(&mut self) {
+        let Some(user) = self.session.user().cloned() else { return };
+        let standing = self.context.users.standing(&user).await;
+        let standing = standing.map(|broker::Standing { groups, began, position }| Standing { groups, began, position });
+        let standing = standing.map_err(failure);
+        self.session.handle(Input::Granted(Grant::Standing(standing)), now());
+    }
+
     async fn publish(&mut self, publish: Publish) {
         let Publish { request, group, content, sender, key } = publish;
         let retention = self.context.policies.of(&group).history;
@@ -350,10 +378,10 @@ impl Connection<'_> {
     }
 
     /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
-    async fn end<P: Peer>(&self, peer: &mut P, code: Code) {
+    async fn end<P: Peer>(&self, peer: &mut P, last: &Last) {
         let link = self.link().clone();
-        if let Some(last) = peer.farewell(code) {
-            link.send_encoded(last, now());
+        if let Some(bytes) = peer.farewell(last.code, &last.reason) {
+            link.send_encoded(bytes, now());
         }
         let patience = match self.farewell {
             Some(leave) => leave.deadline.saturating_duration_since(now()),
@@ -362,13 +390,29 @@ impl Connection<'_> {
         let metrics = &self.context.metrics;
         let flushed = tokio::time::timeout(patience, poll_fn(|cx| link.poll_flush(cx, metrics, now()))).await;
         if matches!(flushed, Ok(Ok(()))) {
-            let _ = tokio::time::timeout(LINGER.min(patience), peer.close(code)).await;
+            let _ = tokio::time::timeout(LINGER.min(patience), peer.close(last.code)).await;
         }
     }
 }
 
 fn failure(error: broker::Error) -> Failure {
     Failure { code: Code::Unavailable, retry_after: error.retry_after() }
+}
+
+/// A notice in the words of a session.
+fn input(notice: Notice) -> Input {
+    let directive = match notice {
+        Notice::Directive(directive) => directive,
+        Notice::Review => return Input::Granted(Grant::Review),
+    };
+    let Directive { demand, position, .. } = &*directive;
+    let position = *position;
+    match demand.clone() {
+        Demand::Grant { groups, standing } => Input::Granted(Grant::Follow { groups, standing: standing.then_some(position) }),
+        Demand::Revoke { groups } => Input::Granted(Grant::End { groups, position }),
+        Demand::RevokeAll => Input::Granted(Grant::EndAll { position }),
+        Demand::Disconnect(Disconnect { code, reason, delay }) => Input::Disconnected { code, reason, delay },
+    }
 }
 
 /// A time between nothing and `most`, so that clients do not come back all at once.

@@ -17,7 +17,7 @@ use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration, time::Instant};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, Users},
     hub::Hub,
     metrics::Metrics,
     policy::Policies,
@@ -63,6 +63,8 @@ pub struct Context {
     pub hub: Rc<Hub>,
     /// Where events go.
     pub broker: Arc<dyn Broker>,
+    /// What stands for users.
+    pub users: Arc<dyn Users>,
     /// What is allowed.
     pub policies: Arc<Policies>,
     /// Who is where.

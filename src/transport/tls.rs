@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{self, Write as _},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -179,6 +180,16 @@ impl Certificate {
         Sha256::digest(first).into()
     }
 
+    /// The names and addresses that the first certificate is for, as browsers see them: its subject alternative names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let Some((_, parsed)) = self.chain.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok()) else {
+            return Vec::new();
+        };
+        let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+        names.value.general_names.iter().filter_map(name).collect()
+    }
+
     /// TLS 1.2 and 1.3 with HTTP/1.1, rustls' own choice of ciphers.
     ///
     /// # Errors
@@ -210,6 +221,19 @@ impl Certificate {
     }
 }
 
+/// A name that a browser can have typed.
+fn name(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> {
+    use x509_parser::extensions::GeneralName;
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+            Ok(v4) => Some(IpAddr::from(v4).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*bytes).ok().map(|v6| IpAddr::from(v6).to_string()),
+        },
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -232,6 +256,7 @@ mod tests {
         assert_eq!(parsed.public_key().algorithm.algorithm.to_id_string(), "1.2.840.10045.2.1");
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert_eq!(names.value.general_names.len(), 3);
+        assert_eq!(certificate.names(), ["localhost", "127.0.0.1", "::1"]);
         let mode = fs::metadata(development_key_path(dir.path())).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(certificate.quic().unwrap().alpn_protocols, [b"h3"]);

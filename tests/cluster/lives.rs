@@ -126,8 +126,6 @@ async fn a_server_that_was_demoted_and_promoted_again_under_open_links() {
     has_begun_anew(&a, &mut client, old).await;
 }
 
-/// Keeps what it is given.
-
 #[tokio::test]
 async fn nodes_whose_clocks_differ_by_an_hour_agree_on_order_and_expiry() {
     let server = RedisServer::start();

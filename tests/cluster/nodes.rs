@@ -6,7 +6,7 @@ use std::{
 };
 
 use fanfare::{
-    broker::{self, Deliver, Host, Item, Node, Overflow, Publication, Receipt, redis},
+    broker::{self, Deliver, Directive, Host, Item, Node, Overflow, Publication, Receipt, Sessions, redis},
     protocol::{Content, GroupName, IdempotencyKey, ServerFrame},
     server::{BrokerConfig, Config, Listen},
 };
@@ -67,10 +67,20 @@ impl Deliver for Sink {
     }
 }
 
+impl Sessions for Sink {
+    fn direct(&self, _: &Arc<Directive>) -> Result<usize, Overflow> {
+        Ok(0)
+    }
+
+    fn review(&self) -> Result<(), Overflow> {
+        Ok(())
+    }
+}
+
 /// What a broker finds on a node that is only this.
 pub fn host(sink: Arc<Sink>, id: &str) -> Host {
     let node = Node { id: id.to_owned(), name: id.to_owned(), ..Node::default() };
-    Host { deliver: sink, describe: Arc::new(move || node.clone()) }
+    Host { deliver: sink.clone(), sessions: sink, describe: Arc::new(move || node.clone()) }
 }
 
 impl TestServer {

@@ -106,7 +106,7 @@ async fn when_a_node_is_killed_its_people_go_with_its_lease_and_who_has_come_bac
     let mut last = a.user(WEBSOCKET, Some("zed")).await;
     last.join("room_x").await;
     assert_eq!(watcher.change().await.census.version, roster.census.version + 1);
-    assert_eq!(redis.number("SCARD fanfare:rolls"), 1);
+    assert_eq!(redis.number("ZCARD fanfare:rolls"), 1);
 }
 
 #[tokio::test]
@@ -150,6 +150,7 @@ async fn when_redis_is_emptied_or_restarted_everybody_is_there_again() {
     until("the node knows", || a.parts.broker.ready().is_err()).await;
     redis.run();
     anew(&mut watcher, &after).await;
+    until("changes come again, too", || a.parts.broker.ready().is_ok() && b.parts.broker.ready().is_ok()).await;
     let mut zed = b.user(WEBSOCKET, Some("zed")).await;
     zed.join("room_x").await;
     while watcher.told().await != "+zed - 3/0" {}
@@ -306,7 +307,7 @@ async fn a_dead_node_with_many_people_in_many_groups_leaves_nothing_behind() {
     until_there(&a, "large", &[("u7", 1)]).await;
     until("nothing is left of the other groups", || {
         let keys = redis.ask("KEYS fanfare:w*");
-        keys.matches("fanfare:w").count() == 4 && redis.number("SCARD fanfare:rolls") == 1
+        keys.matches("fanfare:w").count() == 4 && redis.number("ZCARD fanfare:rolls") == 1
     })
     .await;
     let items = sink.0.lock().unwrap();

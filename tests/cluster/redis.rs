@@ -17,6 +17,9 @@ pub struct RedisServer {
     sentinel: Option<String>,
 }
 
+/// Says which server the tests are to start; to the binary it is no setting.
+pub const PROGRAM: &str = "FANFARE_REDIS_SERVER";
+
 /// A port that nobody listens on at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -51,7 +54,7 @@ impl RedisServer {
 
     /// Starts the server, at the port where it was.
     pub fn run(&mut self) {
-        let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let program = std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned());
         let mut command = Command::new(program);
         let (port, dir) = (self.port.to_string(), self.dir.path());
         if let Some(lines) = &self.sentinel {

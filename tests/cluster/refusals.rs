@@ -24,19 +24,20 @@ fn refusals(node: &TestServer) -> f64 {
     node.metric("fanfare_redis_refusals_total")
 }
 
-/// Fills a server with a thousand values of a kilobyte.
-const FILL: &str = "for n = 1, 1000 do redis.call('SET', 'other:' .. n, string.rep('x', 1024)) end";
+/// Fills a server with twenty values of two megabytes: between two of them a server that loads looks at commands.
+const FILL: &str = "for n = 1, 20 do redis.call('SET', 'other:' .. n, string.rep('x', 2097152)) end";
 
 #[tokio::test]
 async fn a_server_that_loads_its_data_is_waited_for() {
     let mut redis = RedisServer::start();
-    let (a, mut client, old) = three_events(&redis.url()).await;
+    let patient = Config { connect_timeout: Duration::from_secs(10), timeout: Duration::from_secs(10), ..redis_config(&redis.url()) };
+    let (a, mut client, old) = three_events_on(node_with(patient, 1).await).await;
     redis.command(&["EVAL", FILL, "0"]);
     redis.ask("CONFIG SET rdbcompression no");
     assert_eq!(redis.ask("SAVE").trim(), "+OK");
     redis.stop();
-    // Each value takes 50 ms, and commands are looked at between two of them.
-    redis.set_args(&["--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"]);
+    // Each value takes half a second, until it is told otherwise.
+    redis.set_args(&["--key-load-delay", "500000"]);
     redis.run();
     until("the reason is known", || a.parts.broker.ready().is_err_and(|why| why.contains("LOADING"))).await;
     assert!(matches!(a.try_publish("team", "x", None).await, Err(Error::Away { .. })));

@@ -18,12 +18,12 @@ use crate::{
 
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
-/// A sentinel that alone decides. It leaves a replica alone whose way to the primary is another than its own.
+/// A sentinel that alone decides.
 fn sentinel(primary: &RedisServer, more: &str) -> RedisServer {
     RedisServer::sentinel(&format!(
         "sentinel monitor mymaster 127.0.0.1 {} 1
-sentinel down-after-milliseconds mymaster 400
-sentinel failover-timeout mymaster 60000
+sentinel down-after-milliseconds mymaster 1500
+sentinel failover-timeout mymaster 10000
 {more}",
         primary.port
     ))
@@ -152,19 +152,20 @@ async fn a_primary_that_goes_on_alone_is_left_when_the_sentinels_name_another() 
 async fn sentinels_have_users_of_their_own_and_are_asked_in_turn() {
     let primary = RedisServer::with(&["--requirepass", "data"]);
     let lines = "sentinel auth-pass mymaster data
-requirepass watch";
+user default off
+user fan on >watch -@all +sentinel|get-master-addr-by-name";
     let sentinel = sentinel(&primary, lines);
     let with = |login: &str| {
         let sentinels = [format!("127.0.0.1:{}", free_port()), format!("redis://{login}127.0.0.1:{}", sentinel.port)];
         let sentinels = sentinels.iter().map(|text| Url::of_sentinel(text).unwrap()).collect();
         Config { sentinels, ..redis_config("redis://:data@mymaster") }
     };
-    node_with(with(":watch@"), 1).await.publish("team", "x").await;
+    node_with(with("fan:watch@"), 1).await.publish("team", "x").await;
     let told =
         |node: &TestServer, words: &str| node.parts.broker.ready().is_err_and(|why| why.contains(words) && !why.contains("127.0.0.1"));
-    let stranger = light_node(with(":wrong@"));
+    let stranger = light_node(with("fan:wrong@"));
     until("the reason is known", || told(&stranger, "none of 2 sentinels says where mymaster is")).await;
-    let other_name = Config { sentinels: with(":watch@").sentinels, ..redis_config("redis://:data@other") };
+    let other_name = Config { sentinels: with("fan:watch@").sentinels, ..redis_config("redis://:data@other") };
     let lost = light_node(other_name);
     until("the reason is known", || told(&lost, "none of 2 sentinels says where other is")).await;
 }

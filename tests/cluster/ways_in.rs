@@ -7,13 +7,13 @@ use fanfare::{broker::redis::Config, client::Transport, protocol::Dialect};
 use crate::{
     common::until,
     nodes::{light_node, node, node_with, redis_config},
-    redis::{RedisServer, free_port},
+    redis::{PROGRAM, RedisServer, free_port},
 };
 
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 /// What `docs/operations.md` says that a user needs.
-const RULES: &str =
+pub const RULES: &str =
     "~fanfare:* resetchannels &fanfare:* -@all +@read +@write +@connection +@scripting +info +time +publish +subscribe +unsubscribe";
 
 #[tokio::test]
@@ -87,7 +87,8 @@ fn the_binary_does_not_start_without_redis_if_it_is_required() {
     let port = free_port();
     let url = format!("redis://user:secret@127.0.0.1:{port}");
     let args = ["serve", "--http", "127.0.0.1:0", "--secure", "off", "--quic", "off", "--redis", &url, "--redis-required", "fail"];
-    let output = Command::new(env!("CARGO_BIN_EXE_fanfare")).args(args).env("FANFARE_API__KEYS", "key").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_fanfare")).args(args).env("FANFARE_API__KEYS", "key").env_remove(PROGRAM).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("Connection refused") && said.contains("redis.required") && !said.contains("secret"), "{said}");

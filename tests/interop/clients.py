@@ -120,7 +120,8 @@ class WebTransportClient(Conversation):
     transport = "webtransport"
 
     @classmethod
-    async def connect(cls, server, dialect, *, origin=None):
+    async def connect(cls, server, dialect, *, origin=None, main_is_late=False):
+        """`main_is_late`: nothing goes out on the main stream, not even what it is, before streams that are opened later have spoken."""
         self = cls()
         self.dialect = dialect
         announced = server.discovery["webtransport"]
@@ -147,7 +148,7 @@ class WebTransportClient(Conversation):
             self.connection.close()
             self.endpoint.close()
             raise
-        self.main = self.open_stream()
+        self.main = Stream(self.connection, self.dialect, late=main_is_late)
         return self
 
     def open_stream(self):
@@ -178,10 +179,10 @@ class WebTransportClient(Conversation):
 class Stream(Conversation):
     """A bidirectional stream of a session: frames, each after its length (section 2.3)."""
 
-    def __init__(self, connection, dialect):
+    def __init__(self, connection, dialect, late=False):
         self.connection = connection
         self.dialect = dialect
-        self.id = connection.open_stream(self)
+        self.id = connection.open_stream(self, late)
         self.buffer = b""
         self.finished = False
         self.reset_code = None
@@ -233,6 +234,8 @@ class Http3(QuicConnectionProtocol):
         self.hashes = hashes
         self.streams = {}
         self.session = None
+        # A stream that has not said what it is: QUIC knows of it only by those that were opened after it.
+        self.late = None
         self.status = loop.create_future()
         self.terminated = loop.create_future()
         self.opened_by_server = []
@@ -256,13 +259,24 @@ class Http3(QuicConnectionProtocol):
         if status != 200:
             raise Refused(status)
 
-    def open_stream(self, stream):
+    def open_stream(self, stream, late):
         number = self._quic.get_next_available_stream_id()
         self.streams[number] = stream
-        self._quic.send_stream_data(number, encode_uint_var(WEBTRANSPORT_STREAM) + encode_uint_var(self.session))
+        if late:
+            # It has its number, and nothing is sent.
+            self._quic._get_or_create_stream_for_send(number)
+            self.late = number
+        else:
+            self.announce(number)
         return number
 
+    def announce(self, number):
+        self._quic.send_stream_data(number, encode_uint_var(WEBTRANSPORT_STREAM) + encode_uint_var(self.session))
+
     def write(self, number, data, finish):
+        if self.late == number:
+            self.late = None
+            self.announce(number)
         self._quic.send_stream_data(number, data, finish)
         self.transmit()
 

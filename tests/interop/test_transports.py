@@ -141,7 +141,22 @@ class WebTransport(InteropTest):
         await client.open_stream().send_payload(b"\xc1")
         await self.assert_goodbye(client, "malformed_frame", False)
 
-    # The server says goodbye, but then neither finishes the main stream nor closes the connection, and events still come.
+    async def test_the_main_stream_is_the_first_whichever_speaks_first(self):
+        group = self.group()
+        receipt = await self.server.message(group, "before")
+        for main_is_late in (False, True):
+            with self.subTest(main_is_late=main_is_late):
+                client = await self.connected(WebTransportClient, Msgpack, main_is_late=main_is_late)
+                replay = client.open_stream()
+                await replay.send("subscribe", 1, group, {"since": [receipt["epoch"], 0]})
+                # Round trips in which the server could take the one for the other.
+                for _ in range(3):
+                    await client.connection.ping()
+                await client.hello()
+                self.assertEqual((await replay.expect("subscribed"))[3], group)
+                self.assertEqual((await replay.expect("event"))[3], receipt["id"])
+                await self.assert_alive(client)
+
     async def test_another_frame_on_a_replay_stream_ends_the_connection(self):
         group = self.group()
         client = await self.client()

@@ -49,6 +49,7 @@ pub fn config(workers: usize) -> Config {
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect),
+        Policy { subscribe: Who::Nobody, ..policy("closed_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect) },
     ];
     Config {
         workers,
@@ -71,11 +72,15 @@ pub fn config(workers: usize) -> Config {
         },
         policies: Arc::new(Policies::new(rules, fallback)),
         presence_grace: Duration::from_secs(5),
-        // A token is the name of the user; `bad` is refused.
+        // A token is the name of the user, and maybe groups after a colon; `bad` is refused.
         authenticate: Arc::new(|token| match token {
             None => Ok(Identity::default()),
             Some("bad") => Err(Code::TokenInvalid),
-            Some(user) => Ok(Identity { user: UserId::parse(user).ok(), valid: None }),
+            Some(token) => {
+                let (user, groups) = token.split_once(':').unwrap_or((token, ""));
+                let groups = groups.split(',').filter_map(|name| GroupName::parse(name).ok()).collect();
+                Ok(Identity { user: UserId::parse(user).ok(), valid: None, groups })
+            }
         }),
         broker: BrokerConfig::Memory(memory::Config::default()),
     }

@@ -235,21 +235,50 @@ async fn asking_for_the_websocket_without_an_upgrade_is_told_what_is_needed() {
     assert!(answer.starts_with("HTTP/1.1 426") && answer.contains("WebSocket upgrade of version 13"), "{answer}");
 }
 
+/// A session that has no stream yet, and so is a handshake for the server. The endpoint goes with it.
+async fn session_without_a_stream(
+    server: &TestServer,
+) -> (wtransport::Endpoint<wtransport::endpoint::endpoint_side::Client>, wtransport::Connection) {
+    let target = server.target(WAYS[2]);
+    let fanfare::client::Trust::Hashes(hashes) = target.trust else { panic!("tests trust hashes") };
+    let hashes: Vec<_> = hashes.into_iter().map(wtransport::tls::Sha256Digest::new).collect();
+    let config = wtransport::ClientConfig::builder().with_bind_default().with_server_certificate_hashes(hashes).build();
+    let endpoint = wtransport::Endpoint::client(config).unwrap();
+    let session = soon(endpoint.connect(&target.url)).await.unwrap();
+    (endpoint, session)
+}
+
 #[tokio::test]
 async fn a_session_without_a_stream_is_closed_in_time() {
     let server = short_deadlines();
-    let target = server.target(WAYS[2]);
-    let config = wtransport::ClientConfig::builder()
-        .with_bind_default()
-        .with_server_certificate_hashes(match target.trust {
-            fanfare::client::Trust::Hashes(hashes) => hashes.into_iter().map(wtransport::tls::Sha256Digest::new).collect::<Vec<_>>(),
-            fanfare::client::Trust::Roots => vec![],
-        })
-        .build();
-    let endpoint = wtransport::Endpoint::client(config).unwrap();
-    let session = soon(endpoint.connect(&target.url)).await.unwrap();
+    let (_endpoint, session) = session_without_a_stream(&server).await;
     soon(session.closed()).await;
     assert_eq!(server.metric("fanfare_handshakes_total{transport=\"webtransport\",outcome=\"timeout\"}"), 1.0);
+    assert_others_are_served(&server).await;
+}
+
+#[tokio::test]
+async fn where_handshakes_are_scarce_a_client_proves_its_address_and_where_there_is_no_room_it_is_refused() {
+    let mut config = config(1);
+    config.limits.handshakes = 2;
+    let server = TestServer::with(config);
+    let outcomes = |outcome: &str| server.metric(&format!("fanfare_handshakes_total{{transport=\"webtransport\",outcome=\"{outcome}\"}}"));
+    let first = session_without_a_stream(&server).await;
+    assert_eq!((outcomes("retry"), outcomes("accepted")), (0.0, 0.0));
+    // Half of the room is taken.
+    let mut client = server.client(WAYS[2]).await;
+    client.subscribe("a", None).await;
+    assert_eq!((outcomes("retry"), outcomes("accepted")), (1.0, 1.0));
+    // All of it.
+    let second = session_without_a_stream(&server).await;
+    let hello = Hello { version: 1, ..Hello::default() };
+    assert!(soon(Client::open(&server.target(WAYS[2]), hello)).await.is_err());
+    assert_eq!((outcomes("retry"), outcomes("overloaded")), (3.0, 1.0));
+    // Who is in notices nothing.
+    server.publish("a", "x").await;
+    assert_eq!(client.event().await.offset, 1);
+    drop((first, second));
+    until("the room is free again", || outcomes("failed") == 2.0).await;
     assert_others_are_served(&server).await;
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
 //! `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
+//! `users`: what the application does with sessions.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
@@ -17,3 +18,4 @@ mod presence;
 mod running;
 mod slow;
 mod steering;
+mod users;

@@ -7,7 +7,7 @@ local taken, number = tonumber(redis.call('HGET', KEYS[1], '#') or 0), tonumber(
 if taken >= number then return 1 end
 if taken < number - 1 then return 0 end
 redis.call('HSET', KEYS[1], '#', number)
-if number == 1 then redis.call('SADD', KEYS[2], ARGV[1]) end
+if number == 1 then redis.call('ZADD', KEYS[2], 0, ARGV[1]) end
 local at = 4
 for key = 3, #KEYS, 3 do
     local group = { users = KEYS[key], counts = KEYS[key + 1], share = KEYS[key + 2], channel = ARGV[at + 1] }

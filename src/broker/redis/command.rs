@@ -2,9 +2,9 @@
 //!
 //! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an
 //! idempotency key;
-//! `n:` a node number; `p:` a node's channel for probes; `lease:` what says that a node lives, and `nodes` the list of nodes. Who is where: `wu:` users
-//! and `wc:` counts of a group; `wr:` a roll, `rolls` the list of them, `ws:` a roll's share of a group, `wx:` what keeps the roll of a node that has
-//! stopped. Group names contain no colon, so no two of them can be the same.
+//! `n:` a node number; `p:` a node's channel for probes; `lease:` what says that a node lives, and `nodes` the list of nodes; `u:` what
+//! stands for a user. Who is where: `wu:` users and `wc:` counts of a group; `wr:` a roll, `rolls` the list of them, `ws:` a roll's share of a
+//! group, `wx:` what keeps the roll of a node that has stopped. Group names contain no colon, so no two of them can be the same.
 
 mod presence;
 
@@ -17,9 +17,13 @@ pub(super) use presence::Part;
 
 use super::{
     resp::{put_bulk, put_head},
+    users::KEPT,
     wire::LinkError,
 };
-use crate::protocol::{GroupName, IdempotencyKey, Position, Retention, limits};
+use crate::{
+    broker::users::Change,
+    protocol::{GroupName, IdempotencyKey, Position, Retention, UserId, limits},
+};
 
 /// A script and the name under which the server keeps it.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("l
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("read.lua")].concat()));
 static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua").to_owned()));
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua").to_owned()));
+static DIRECT: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("direct.lua")].concat()));
 static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new([include_str!("life.lua"), include_str!("lease.lua")].concat()));
 
 /// What the server says when it does not know a life or a script.
@@ -215,6 +220,34 @@ impl Commands {
         Command::script(&CLAIM, &[&self.key("n:", &number.to_string())], &[node.as_bytes(), ttl.as_bytes()])
     }
 
+    /// Publishes a directive about a user, and changes what stands for that user.
+    pub(super) fn direct(&self, directive: &[u8], user: &UserId, change: Change<'_>, fresh_epoch: u32) -> Command {
+        let group = GroupName::directives();
+        let name = group.as_str();
+        let keys = [self.life(), self.key("m:", name), self.key("h:", name), self.key("u:", user.as_str()), self.key("nodes", "")];
+        let (change, groups): (&str, &[GroupName]) = match change {
+            Change::None => ("", &[]),
+            Change::Add(groups) => ("add", groups),
+            Change::Remove(groups) => ("remove", groups),
+            Change::Clear => ("clear", &[]),
+        };
+        let numbers = [u64::from(fresh_epoch), KEPT.size as u64, ms(KEPT.ttl), ms(KEPT.ttl + META_TTL)].map(|n| n.to_string());
+        let [epoch, size, ttl, meta_ttl] = &numbers;
+        let standing = [limits::STANDING_GROUPS as u64, ms(limits::STANDING_TTL)].map(|n| n.to_string());
+        let channel = self.channel(&group);
+        let mut args = vec![epoch.as_bytes(), &channel, directive, size.as_bytes(), ttl.as_bytes(), meta_ttl.as_bytes(), change.as_bytes()];
+        args.extend(standing.iter().map(String::as_bytes));
+        args.extend(groups.iter().map(|group| group.as_str().as_bytes()));
+        Command::script(&DIRECT, &keys.each_ref().map(|key| &key[..]), &args)
+    }
+
+    /// Reads what stands for a user, and keeps it for longer.
+    pub(super) fn standing(&self, user: &UserId) -> [Command; 2] {
+        let key = self.key("u:", user.as_str());
+        let ttl = ms(limits::STANDING_TTL).to_string();
+        [Command::plain(&[b"HGETALL", &key]), Command::plain(&[b"PEXPIRE", &key, ttl.as_bytes()])]
+    }
+
     /// The key of a node's lease: it is there as long as the node is taken to live.
     pub(super) fn lease_key(&self, node: &str) -> Vec<u8> {
         self.key("lease:", node)
@@ -265,7 +298,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the answer to `INFO`. Servers that hide a line have one identity for ever.
     pub(super) fn from_info(text: &str) -> Self {
-        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().to_owned();
+        let line = |name: &str| field(text, name).unwrap_or_default().to_owned();
         let cluster = [line("redis_mode"), line("server_mode")].iter().any(|mode| mode == "cluster");
         Self {
             primary: line("role") != "slave",
@@ -290,6 +323,11 @@ impl Identity {
         let seen = Self { run: self.run.clone(), cluster: self.cluster, ..seen };
         (seen != *self).then_some(seen)
     }
+}
+
+/// A line of what `INFO` tells.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 #[cfg(test)]

@@ -33,12 +33,13 @@ use super::{
     sentinel::{Found, Locator},
     status::Status,
     table::{Name, Page, Read, Table, Why},
+    users::{self, Waiting},
     wire::{LinkError, Wire},
 };
 use crate::{
     broker::{Deliver, Error},
     metrics::{RedisLink, RedisMetrics},
-    protocol::{Event, Position, PresenceChange},
+    protocol::{Event, GroupName, Position, PresenceChange},
 };
 
 /// Names in one SUBSCRIBE or UNSUBSCRIBE.
@@ -66,11 +67,15 @@ struct Hub {
     commands: Commands,
     pipeline: Pipeline,
     deliver: Arc<dyn Deliver>,
+    /// Those who wait for other nodes to confirm a directive.
+    waiting: Arc<Waiting>,
     status: Arc<Status>,
     metrics: RedisMetrics,
     register: Register,
     table: Table,
     probe_channel: Vec<u8>,
+    /// No group of anybody's.
+    directives: GroupName,
     probes: u64,
     round: Option<Round>,
     /// When the last message came.
@@ -88,6 +93,7 @@ impl Follower {
         commands: Commands,
         pipeline: Pipeline,
         deliver: Arc<dyn Deliver>,
+        waiting: Arc<Waiting>,
         status: Arc<Status>,
         metrics: RedisMetrics,
         register: Register,
@@ -103,11 +109,13 @@ impl Follower {
             commands,
             pipeline,
             deliver,
+            waiting,
             status,
             metrics,
             register,
             table,
             probe_channel,
+            directives: GroupName::directives(),
             probes: 0,
             round: None,
             heard: now(),
@@ -217,7 +225,8 @@ impl Hub {
     }
 
     fn count(&mut self) {
-        self.metrics.groups.set(i64::try_from(self.table.len()).unwrap_or(i64::MAX));
+        let groups = self.table.len() - usize::from(self.table.follows(&self.directives));
+        self.metrics.groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
         self.metrics.repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
@@ -315,7 +324,10 @@ impl Hub {
 
     fn message(&mut self, channel: &[u8], payload: Bytes) {
         if channel == self.probe_channel {
-            return self.probe_returned(&payload);
+            return match users::Done::parse(&payload) {
+                Some(done) => self.waiting.done(done),
+                None => self.probe_returned(&payload),
+            };
         }
         let Some(group) = self.commands.group(channel) else { return };
         match message::decode(payload) {

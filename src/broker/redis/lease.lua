@@ -1,14 +1,14 @@
 -- Renews what says that a node lives, or makes it anew.
 -- KEYS: life, the node's lease, the list of nodes   ARGV: the node, what it says of itself, ttl_ms
 -- Returns 1 if the lease was there and of this life of the server, 0 if it was made anew: then what else the node keeps here may be gone.
--- The list may name nodes that are gone, for as long again as a lease: who reads it has to look at their leases.
+-- The list has the time at which each lease ends. It may name nodes that are gone, for as long again as a lease.
 local life = redis.call('HGET', KEYS[1], 'id')
 if not life then return redis.error_reply(no_life) end
 local before = redis.call('GET', KEYS[2])
 redis.call('SET', KEYS[2], life .. ' ' .. ARGV[2], 'PX', ARGV[3])
 local now, ttl = now_ms(), tonumber(ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
-redis.call('ZADD', KEYS[3], now + 2 * ttl, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ttl)
+redis.call('ZADD', KEYS[3], now + ttl, ARGV[1])
 -- Other nodes may have longer leases.
 if redis.call('PTTL', KEYS[3]) < 2 * ttl then redis.call('PEXPIRE', KEYS[3], 2 * ttl) end
 if before and string.match(before, '^%S*') == life then return 1 end

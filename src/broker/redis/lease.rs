@@ -113,7 +113,7 @@ pub(super) fn described(describe: &Describe, status: &Status) -> Node {
     Node { links: status.links(), ..describe() }
 }
 
-/// All nodes that have a lease, by name and then by id.
+/// All nodes that have a lease.
 pub(super) async fn nodes(commands: &Commands, pipeline: &Pipeline) -> Result<Vec<Node>, Error> {
     let unconfirmed = Error::Unconfirmed { retry_after: RETRY_AFTER };
     let listed = pipeline.call(commands.nodes(NODES)).await?.array().ok_or(unconfirmed)?;
@@ -122,9 +122,7 @@ pub(super) async fn nodes(commands: &Commands, pipeline: &Pipeline) -> Result<Ve
         return Ok(Vec::new());
     }
     let leases = pipeline.call(commands.leases(&ids)).await?.array().ok_or(unconfirmed)?;
-    let mut nodes: Vec<Node> = leases.into_iter().filter_map(|lease| decode(&lease.bytes()?)).collect();
-    nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    Ok(nodes)
+    Ok(leases.into_iter().filter_map(|lease| decode(&lease.bytes()?)).collect())
 }
 
 fn encode(node: &Node) -> Vec<u8> {

@@ -8,6 +8,8 @@
 //! missing.
 
 mod command;
+mod directive;
+mod examine;
 mod follower;
 mod lease;
 mod message;
@@ -20,6 +22,7 @@ mod spread;
 mod status;
 mod table;
 mod url;
+mod users;
 mod wire;
 
 use std::{
@@ -33,6 +36,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
+pub use examine::{Facts, Persistence, Told, examine, examine_sentinels};
 pub use lease::Lease;
 pub use spread::Spread;
 pub use url::{Url, UrlError};
@@ -47,8 +51,12 @@ use self::{
     resp::Reply,
     sentinel::Locator,
     status::Status,
+    users::{Courier, Ends, Waiting},
 };
-use super::{Answer, Attendance, Broker, Cluster, Deliver, Describe, Error, History, Host, Node, Publication, Receipt, memory::Clock};
+use super::{
+    Answer, Attendance, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing,
+    Users, memory::Clock,
+};
 use crate::{
     metrics::{Metrics, RedisMetrics},
     protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, Roster, UserId},
@@ -141,6 +149,7 @@ pub struct Redis {
     metrics: RedisMetrics,
     lease: Lease,
     describe: Describe,
+    waiting: Arc<Waiting>,
     register: Register,
 }
 
@@ -186,13 +195,16 @@ impl Redis {
     }
 
     fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
-        let Common { host: Host { deliver, describe }, ids, clock, metrics: all_metrics } = common;
+        let Common { host, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
         let metrics = all_metrics.redis(&config.name());
         let locator = Arc::new(Locator::new(config.clone()));
         let commands = Commands::new(&config.prefix);
         let status = Arc::new(Status::new(config.name(), metrics.clone()));
-        let (node, locating) = (describe().id, locator.clone());
+        let node = (host.describe)().id;
+        let ends = Ends::new(&host, &node, all_metrics.clone(), metrics.clone());
+        let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
+        let Host { deliver, describe, .. } = host;
         let register = Register::new(&node);
         let (driver, pipeline) = Driver::new(
             config.clone(),
@@ -206,16 +218,18 @@ impl Redis {
         );
         let (follower, attaching, detached) = Follower::new(
             config.clone(),
-            locator,
+            locator.clone(),
             commands.clone(),
             pipeline.clone(),
-            deliver.clone(),
+            sorter,
+            waiting.clone(),
             status.clone(),
             metrics.clone(),
             register.clone(),
             &node,
         );
         let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
+        let (stop, stopping) = watch::channel(false);
         let registrar = Registrar::new(
             config.clone(),
             commands.clone(),
@@ -225,10 +239,24 @@ impl Redis {
             register.clone(),
             all_metrics,
         );
-        let (stop, stopping) = watch::channel(false);
-        let thread = spawn(driver, follower, locating, registrar, keeper, stopping)?;
-        let redis =
-            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, register };
+        let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
+        let thread = spawn(driver, follower, registrar, keeper, courier, locator, stopping)?;
+        let redis = Self {
+            config,
+            commands,
+            pipeline,
+            attaching,
+            detached,
+            deliver,
+            ids,
+            clock,
+            status,
+            metrics,
+            lease,
+            describe,
+            waiting,
+            register,
+        };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -320,6 +348,16 @@ impl Broker for Redis {
     }
 }
 
+impl Users for Redis {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        Box::pin(self.direct_now(user, demand))
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        Box::pin(self.standing_now(user))
+    }
+}
+
 impl Cluster for Redis {
     fn node(&self) -> Node {
         lease::described(&self.describe, &self.status)
@@ -348,9 +386,10 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
 fn spawn(
     driver: Driver,
     follower: Follower,
-    locator: Arc<Locator>,
     registrar: Registrar,
     keeper: Keeper,
+    courier: Courier,
+    locator: Arc<Locator>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -361,6 +400,7 @@ fn spawn(
                 () = follower.run() => error!("the link for events has ended"),
                 () = locator.watch() => error!("the watch over sentinels has ended"),
                 () = registrar.run() => error!("telling who is here has ended"),
+                () = courier.run() => error!("directives have ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }
         });

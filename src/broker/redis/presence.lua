@@ -33,12 +33,12 @@ end
 local function finish(group, fresh, change)
     local number = redis.call('HGET', group.counts, all)
     if #change.joined + #change.left > 0 or change.told then
-        redis.call('HSETNX', group.counts, epoch, fresh)
         local known = redis.call('HMGET', group.counts, epoch, anonymous, live)
+        if not known[1] then redis.call('HSET', group.counts, epoch, fresh) end
         local count = redis.call('HINCRBY', group.counts, version, 1)
         if known[3] == '1' then
             local users = redis.call('ZCARD', group.users)
-            local frame = { 0x22, 0, tonumber(known[1]), count, change.joined, change.left, users, tonumber(known[2] or 0), tonumber(number) }
+            local frame = { 0x22, 0, tonumber(known[1] or fresh), count, change.joined, change.left, users, tonumber(known[2] or 0), tonumber(number) }
             redis.call('PUBLISH', group.channel, string.rep('\0', 20) .. cmsgpack.pack(frame))
         end
     end

@@ -23,6 +23,9 @@ use crate::{
 const GROUPS: usize = 16;
 const PEOPLE: usize = 100;
 
+/// Rolls that are looked at: one for each node, and what dead ones have left.
+const ROLLS: usize = 2048;
+
 /// What this node says, shared by those who say it and the one who tells Redis.
 #[derive(Clone)]
 pub(super) struct Register {
@@ -129,7 +132,7 @@ impl Registrar {
     async fn look_around(&self) -> Result<(), Error> {
         self.look_at_own().await?;
         let unconfirmed = Error::Unconfirmed { retry_after: RETRY_AFTER };
-        let names = self.pipeline.call(self.commands.rolls()).await?.array().ok_or(unconfirmed)?;
+        let names = self.pipeline.call(self.commands.rolls(ROLLS)).await?.array().ok_or(unconfirmed)?;
         let mut names: Vec<String> = names.into_iter().filter_map(text).collect();
         let (own, is_said) = {
             let roll = self.register.roll();

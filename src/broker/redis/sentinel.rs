@@ -69,7 +69,8 @@ impl Locator {
         tokio::time::timeout(patience, connecting).await.unwrap_or(Err(LinkError::Silent(patience)))
     }
 
-    async fn locate(&self) -> Result<Url, LinkError> {
+    /// Where the primary is.
+    pub(super) async fn locate(&self) -> Result<Url, LinkError> {
         let url = self.config.url.clone();
         if !self.has_sentinels() {
             return Ok(url);
@@ -120,7 +121,13 @@ impl Locator {
     }
 
     fn learn(&self, address: &Address) {
-        self.said.send_if_modified(|said| said.as_ref() != Some(address) && said.replace(address.clone()) != Some(address.clone()));
+        self.said.send_if_modified(|said| {
+            let is_new = said.as_ref() != Some(address);
+            if is_new {
+                *said = Some(address.clone());
+            }
+            is_new
+        });
     }
 
     /// Asks sentinels again and again, for ever.

@@ -9,9 +9,12 @@ use std::{io, sync::Arc};
 
 use sha1::{Digest as _, Sha1};
 
-use super::{Common, Config, Numbers, Redis, Running};
+use super::{Common, Config, Numbers, Redis, Running, lease};
 use crate::{
-    broker::{Answer, Attendance, Broker, Cluster, History, Host, Node, Publication, Receipt, memory::Clock},
+    broker::{
+        Answer, Attendance, Broker, Cluster, Demand, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
+        memory::Clock,
+    },
     metrics::Metrics,
     protocol::{GroupName, Position, Retention, Roster, UserId},
 };
@@ -53,14 +56,30 @@ impl Spread {
         Ok((Arc::new(Self { servers }), running))
     }
 
-    /// The server that has what belongs to no group.
-    fn home(&self) -> &Redis {
-        &self.servers[choose(self.servers.iter().map(|server| &server.seed), HOME)].redis
-    }
-
     /// The server that has a group.
     fn of(&self, group: &GroupName) -> &Redis {
-        &self.servers[choose(self.servers.iter().map(|server| &server.seed), group.as_str())].redis
+        self.of_name(group.as_str())
+    }
+
+    fn of_name(&self, name: &str) -> &Redis {
+        &self.servers[choose(self.servers.iter().map(|server| &server.seed), name)].redis
+    }
+
+    /// What each server's leases say, as one list: a node that one server knows is there, with the links of which any server knows.
+    async fn nodes_now(&self) -> Result<Vec<Node>, Error> {
+        let asked = self.servers.iter().map(|server| lease::nodes(&server.redis.commands, &server.redis.pipeline));
+        let answers = futures_util::future::join_all(asked).await;
+        if answers.iter().all(Result::is_err) {
+            return answers.into_iter().next().unwrap_or(Ok(Vec::new()));
+        }
+        let mut nodes: Vec<Node> = Vec::new();
+        for node in answers.into_iter().flatten().flatten() {
+            match nodes.iter_mut().find(|known| known.id == node.id) {
+                Some(known) => known.links.extend(node.links),
+                None => nodes.push(node),
+            }
+        }
+        Ok(nodes)
     }
 }
 
@@ -127,14 +146,25 @@ impl Broker for Spread {
     }
 }
 
+impl Users for Spread {
+    fn direct<'a>(&'a self, user: &'a UserId, demand: Demand) -> Answer<'a, Reached> {
+        self.of_name(user.as_str()).direct(user, demand)
+    }
+
+    fn standing<'a>(&'a self, user: &'a UserId) -> Answer<'a, Standing> {
+        self.of_name(user.as_str()).standing(user)
+    }
+}
+
 impl Cluster for Spread {
     fn node(&self) -> Node {
-        let links = self.servers.iter().flat_map(|server| server.redis.status.links()).collect();
-        Node { links, ..self.home().node() }
+        let mut node = self.servers[0].redis.node();
+        node.links = self.servers.iter().flat_map(|server| server.redis.status.links()).collect();
+        node
     }
 
     fn nodes(&self) -> Answer<'_, Vec<Node>> {
-        self.home().nodes()
+        Box::pin(self.nodes_now())
     }
 }
 

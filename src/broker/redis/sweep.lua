@@ -15,5 +15,5 @@ for key = 3, #KEYS, 3 do
     finish(group, ARGV[3], change)
     at = at + 2
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('SREM', KEYS[2], ARGV[1]) end
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
 return removed

@@ -108,6 +108,10 @@ impl Table {
         self.groups.len()
     }
 
+    pub(super) fn follows(&self, group: &GroupName) -> bool {
+        self.groups.contains_key(group)
+    }
+
     /// A worker wants the group. `linked`: whether Redis can be told now.
     pub(super) fn attach(&mut self, group: GroupName, retention: Option<Retention>, answer: Answer, linked: bool) {
         if !self.groups.contains_key(&group) {

@@ -117,8 +117,8 @@ impl Peer for WebSocket {
         }
     }
 
-    fn farewell(&self, code: Code) -> Option<Bytes> {
-        Some(codec::close(code.number(), code.sentence()))
+    fn farewell(&self, code: Code, reason: &str) -> Option<Bytes> {
+        Some(codec::close(code.number(), reason))
     }
 
     async fn close(&mut self, _: Code) {

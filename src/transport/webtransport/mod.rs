@@ -309,7 +309,7 @@ impl Peer for WebTransport {
         self.shared.write_replies(self.patience);
     }
 
-    fn farewell(&self, code: Code) -> Option<Bytes> {
+    fn farewell(&self, code: Code, _: &str) -> Option<Bytes> {
         self.guarded.code.set(Some(code));
         None
     }

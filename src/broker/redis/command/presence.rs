@@ -61,9 +61,9 @@ impl Commands {
         script(&ATTEND, &keys, &args)
     }
 
-    /// The names of all rolls.
-    pub(in super::super) fn rolls(&self) -> Command {
-        Command::plain(&[b"SMEMBERS", &self.list_of_rolls()])
+    /// The names of all rolls, at most so many.
+    pub(in super::super) fn rolls(&self, limit: usize) -> Command {
+        Command::plain(&[b"ZRANGE", &self.list_of_rolls(), b"0", limit.saturating_sub(1).to_string().as_bytes()])
     }
 
     /// How many batches of a roll have been taken; nil if it is nobody's.
