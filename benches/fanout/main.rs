@@ -56,11 +56,8 @@ const GROWTH: &[Scenario] = &[
 ];
 
 /// Connections that come and stay, at ours and at [`wtransport`]: what a connect costs, with nothing else.
-const CONNECTING: Scenario = Scenario {
-    name: "connecting: 500 WebTransport",
-    load: &["--wt", "500", "--publish-by", "none", "--duration", "0.5"],
-    sockets: SOCKETS,
-};
+const CONNECTING: Scenario =
+    Scenario { name: "connecting: 500 WebTransport", load: &["--wt", "500", "--publish-by", "none"], sockets: SOCKETS };
 
 /// wtransport as its own example uses it.
 const PLAIN: Server = Server { name: "plain wtransport", command: &["{bench}", "--wtransport", "{port}"], environment: &[], ..FANFARE };

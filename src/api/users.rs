@@ -183,7 +183,14 @@ fn checked(Disconnect { code, reason, delay_ms }: Disconnect) -> Result<broker::
 }
 
 async fn direct(api: &Api, user: &UserId, demand: Demand) -> Result<Json<Reached>, Problem> {
-    Ok(Json(api.users.direct(user, demand).await?.into()))
+    match api.users.direct(user, demand).await {
+        Ok(reached) => Ok(Json(reached.into())),
+        Err(error @ broker::Error::Unconfirmed { .. }) => {
+            let detail = "the broker did not confirm it: it may have been done or not; repeating it is harmless".to_owned();
+            Err(Problem { detail, ..error.into() })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn user_id(id: &str) -> Result<UserId, Problem> {

@@ -191,6 +191,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether the load generator may have been what limited the run, as a sentence.
+    #[must_use]
+    pub fn saturation(&self) -> Option<String> {
+        let when = if self.saturated_seconds > 0 { format!("in {} seconds", self.saturated_seconds) } else { "all the time".into() };
+        self.saturated.then(|| format!("the load generator was busy {when}: it may have been what limited the run"))
+    }
+
     /// Whether all that was due came, once, in order, to everybody who should have been there. Slow readers may be ended.
     #[must_use]
     pub fn is_clean(&self) -> bool {

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     broker::{Cluster, Node, View},
     hub,
-    metrics::{ClusterNode, Metrics},
+    metrics::{ClusterNode, Metrics, NodeLink},
 };
 
 /// How often the load is measured: often enough for somebody who watches, and seldom enough that a burst does not look like a load.
@@ -70,7 +70,7 @@ fn shown(node: Node) -> ClusterNode {
         version: node.version,
         connections: node.connections,
         deliveries_per_s: node.deliveries_per_s,
-        links: node.links.into_iter().map(|link| (link.name, link.to, link.broken.is_none())).collect(),
+        links: node.links.into_iter().map(|link| NodeLink { redis: link.to, link: link.name, up: link.broken.is_none() }).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Servers whose primary changes: sentinels are believed as far as the servers confirm it, and no promotion gives an offset twice.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use fanfare::{
     broker::redis::{Config, Url},
@@ -11,22 +11,43 @@ use fanfare::{
 use crate::{
     common::{TestClient, TestServer, until},
     lives::{has_begun_anew, publish, three_events_on},
-    nodes::{light_node, node_with, redis_config, text_of},
+    nodes::{light_node, node_config, redis_config, text_of},
     redis::{RedisServer, free_port},
     relay::{Relay, Weather},
 };
 
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
-/// A sentinel that alone decides.
+/// Waits until a condition holds, for longer than elsewhere: a sentinel whose clock has jumped, as on a machine that is busy, does nothing for
+/// half a minute.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(150);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A node whose clients need not look after their connections meanwhile.
+async fn node(redis: Config) -> TestServer {
+    let mut config = node_config(redis, 1);
+    config.session.ping_interval = Duration::from_secs(300);
+    let node = TestServer::with(config);
+    until("the node is ready", || node.parts.broker.ready().is_ok()).await;
+    node
+}
+
+/// A sentinel that alone decides, and looks often, if its version can.
 fn sentinel(primary: &RedisServer, more: &str) -> RedisServer {
-    RedisServer::sentinel(&format!(
+    let sentinel = RedisServer::sentinel(&format!(
         "sentinel monitor mymaster 127.0.0.1 {} 1
 sentinel down-after-milliseconds mymaster 1500
 sentinel failover-timeout mymaster 10000
 {more}",
         primary.port
-    ))
+    ));
+    sentinel.ask("SENTINEL DEBUG info-period 500 publish-period 500");
+    sentinel
 }
 
 /// A node's configuration that knows only a name, and sentinels of which the first is not there.
@@ -41,8 +62,8 @@ fn by_name(sentinels: &[&RedisServer]) -> Config {
 async fn replica(way: u16, sentinel: &RedisServer) -> RedisServer {
     let replica = RedisServer::start();
     replica.ask(&format!("REPLICAOF 127.0.0.1 {way}"));
-    until("the replica follows", || replica.ask("INFO replication").contains("master_link_status:up")).await;
-    until("the sentinel knows the replica", || known(sentinel, "num-slaves") == "1").await;
+    eventually("the replica follows", || replica.ask("INFO replication").contains("master_link_status:up")).await;
+    eventually("the sentinel knows the replica", || known(sentinel, "num-slaves") == "1").await;
     replica
 }
 
@@ -54,7 +75,7 @@ fn known(sentinel: &RedisServer, field: &str) -> String {
 }
 
 async fn promoted(server: &RedisServer) {
-    until("it is promoted", || server.ask("INFO replication").contains("role:master")).await;
+    eventually("it is promoted", || server.ask("INFO replication").contains("role:master")).await;
 }
 
 #[tokio::test]
@@ -63,8 +84,8 @@ async fn a_failover_to_a_replica_that_lacks_the_last_writes_begins_a_new_epoch()
     let sentinel = sentinel(&primary, "");
     let between = Relay::to(primary.addr());
     let replica = replica(between.addr.port(), &sentinel).await;
-    let (a, mut client, old) = three_events_on(node_with(by_name(&[&sentinel]), 1).await).await;
-    until("the replica has it all", || replica.ask("XLEN fanfare:h:team").contains(":3")).await;
+    let (a, mut client, old) = three_events_on(node(by_name(&[&sentinel])).await).await;
+    eventually("the replica has it all", || replica.ask("XLEN fanfare:h:team").contains(":3")).await;
     between.set(Weather::Stalled);
     let lost = publish(&a).await;
     assert_eq!((lost.epoch, lost.offset), (old.epoch, 4));
@@ -102,17 +123,17 @@ async fn nodes_follow_a_primary_that_moves_to_and_fro_under_publishers() {
     let primary = RedisServer::start();
     let sentinel = sentinel(&primary, "");
     let replica = replica(primary.port, &sentinel).await;
-    let (a, b) = (node_with(by_name(&[&sentinel]), 1).await, node_with(by_name(&[&sentinel]), 1).await);
+    let (a, b) = (node(by_name(&[&sentinel])).await, node(by_name(&[&sentinel])).await);
     let mut client = b.client(WEBSOCKET).await;
     let mut seen = Seen { epoch: client.subscribe("team", None).await.position.epoch, ..Seen::default() };
     let mut published = 0;
     for (from, to) in [(&primary, &replica), (&replica, &primary)] {
         let before = seen.epoch;
-        until("the sentinel is ready for a failover", || {
+        eventually("the sentinel is ready for a failover", || {
             from.ask("INFO replication").contains("connected_slaves:1") && !known(&sentinel, "flags").contains("failover")
         })
         .await;
-        until("it begins", || sentinel.ask("SENTINEL FAILOVER mymaster").starts_with("+OK")).await;
+        eventually("it begins", || sentinel.ask("SENTINEL FAILOVER mymaster").starts_with("+OK")).await;
         while seen.epoch == before {
             published += 1;
             // Whether it was done does not matter here; it has not been done twice.
@@ -123,9 +144,9 @@ async fn nodes_follow_a_primary_that_moves_to_and_fro_under_publishers() {
             }
         }
         promoted(to).await;
-        until("the other is a replica", || from.ask("INFO replication").contains("role:slave")).await;
+        eventually("the other is a replica", || from.ask("INFO replication").contains("role:slave")).await;
     }
-    until("both nodes are ready", || a.parts.broker.ready().is_ok() && b.parts.broker.ready().is_ok()).await;
+    eventually("both nodes are ready", || a.parts.broker.ready().is_ok() && b.parts.broker.ready().is_ok()).await;
     a.publish("team", "last").await;
     while !seen.texts.contains("last") {
         seen.take(&mut client).await;
@@ -136,15 +157,15 @@ async fn nodes_follow_a_primary_that_moves_to_and_fro_under_publishers() {
 async fn a_primary_that_goes_on_alone_is_left_when_the_sentinels_name_another() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let sentinel = sentinel(&old, "");
-    let (a, mut client, position) = three_events_on(node_with(by_name(&[&sentinel]), 1).await).await;
+    let (a, mut client, position) = three_events_on(node(by_name(&[&sentinel])).await).await;
     sentinel.ask("SENTINEL REMOVE mymaster");
     // It takes writes, and nothing is wrong with its links.
     assert!(old.ask("INFO replication").contains("role:master"));
     a.publish("team", "4").await;
     assert_eq!(client.offsets(1).await, [4]);
     sentinel.ask(&format!("SENTINEL MONITOR mymaster 127.0.0.1 {} 1", new.port));
-    until("the node is there", || new.ask("CLIENT LIST TYPE pubsub").contains("name=fanfare")).await;
-    until("the node is ready", || a.parts.broker.ready().is_ok()).await;
+    eventually("the node is there", || new.ask("CLIENT LIST TYPE pubsub").contains("name=fanfare")).await;
+    eventually("the node is ready", || a.parts.broker.ready().is_ok()).await;
     has_begun_anew(&a, &mut client, position).await;
 }
 
@@ -160,14 +181,14 @@ user fan on >watch -@all +sentinel|get-master-addr-by-name";
         let sentinels = sentinels.iter().map(|text| Url::of_sentinel(text).unwrap()).collect();
         Config { sentinels, ..redis_config("redis://:data@mymaster") }
     };
-    node_with(with("fan:watch@"), 1).await.publish("team", "x").await;
+    node(with("fan:watch@")).await.publish("team", "x").await;
     let told =
         |node: &TestServer, words: &str| node.parts.broker.ready().is_err_and(|why| why.contains(words) && !why.contains("127.0.0.1"));
     let stranger = light_node(with("fan:wrong@"));
-    until("the reason is known", || told(&stranger, "none of 2 sentinels says where mymaster is")).await;
+    eventually("the reason is known", || told(&stranger, "none of 2 sentinels says where mymaster is")).await;
     let other_name = Config { sentinels: with("fan:watch@").sentinels, ..redis_config("redis://:data@other") };
     let lost = light_node(other_name);
-    until("the reason is known", || told(&lost, "none of 2 sentinels says where other is")).await;
+    eventually("the reason is known", || told(&lost, "none of 2 sentinels says where other is")).await;
 }
 
 #[tokio::test]
@@ -177,7 +198,7 @@ async fn a_server_that_a_sentinel_names_has_to_be_a_primary() {
     let sentinel = sentinel(&replica, "");
     replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
     let a = light_node(by_name(&[&sentinel]));
-    until("the reason is known", || a.parts.broker.ready().is_err_and(|why| why.contains("is a replica"))).await;
+    eventually("the reason is known", || a.parts.broker.ready().is_err_and(|why| why.contains("is a replica"))).await;
     assert!(a.try_publish("team", "x", None).await.is_err());
     assert!(primary.ask("EXISTS fanfare:m:team").contains(":0"));
 }

@@ -127,3 +127,63 @@ async fn a_server_that_is_added_takes_its_share_and_the_groups_that_move_begin_a
         assert!(has_moved || servers[before[&group]].ask(&format!("XLEN fanfare:h:{}", name(group))).contains(":2"));
     }
 }
+
+/// Follows every group from where it was, and says which recovered.
+async fn come_back(node: &TestServer, positions: &[Position]) -> Vec<bool> {
+    let mut recovered = Vec::new();
+    for (group, position) in positions.iter().enumerate() {
+        let mut client = node.client(WEBSOCKET).await;
+        recovered.push(client.subscribe(&name(group), Some(*position)).await.recovery == Recovery::Recovered);
+    }
+    recovered
+}
+
+/// Publishes with one list of servers, then with another, then comes back with the first.
+async fn there_and_back(first: &[RedisServer], second: &[String]) -> Vec<bool> {
+    let a = node(&urls(first)).await;
+    publish_to_all(&a).await;
+    let (client, positions) = member(&a).await;
+    drop((client, a));
+    let b = node(second).await;
+    publish_to_all(&b).await;
+    drop(b);
+    let c = node(&urls(first)).await;
+    publish_to_all(&c).await;
+    come_back(&c, &positions).await
+}
+
+#[tokio::test]
+async fn a_group_that_was_elsewhere_for_a_while_does_not_go_on_as_if_it_had_not() {
+    let servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::start()).collect();
+    let more = RedisServer::start();
+    let mut second = urls(&servers);
+    second.push(more.url());
+    // What was published on the server that is gone would be missing without a word.
+    assert_eq!(there_and_back(&servers, &second).await, [false; GROUPS]);
+    // Where nothing changes, and a node stays, all go on.
+    let staying = node(&urls(&servers)).await;
+    let a = node(&urls(&servers)).await;
+    let (client, positions) = member(&a).await;
+    drop((client, a));
+    publish_to_all(&staying).await;
+    let b = node(&urls(&servers)).await;
+    assert_eq!(come_back(&b, &positions).await, [true; GROUPS]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_out_of_the_list_for_a_while_begins_anew() {
+    let servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::start()).collect();
+    // As if a minute had passed for the server that is left out.
+    let forget = |server: &RedisServer| server.ask("HSET fanfare:life entered 0");
+    let a = node(&urls(&servers)).await;
+    publish_to_all(&a).await;
+    let (client, positions) = member(&a).await;
+    drop((client, a));
+    let b = node(&urls(&servers[..2])).await;
+    publish_to_all(&b).await;
+    forget(&servers[2]);
+    drop(b);
+    let c = node(&urls(&servers)).await;
+    publish_to_all(&c).await;
+    assert_eq!(come_back(&c, &positions).await, [false; GROUPS]);
+}

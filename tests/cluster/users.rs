@@ -10,7 +10,7 @@ use fanfare::{
 
 use crate::{
     common::{TestClient, TestServer, until},
-    nodes::{node_with, redis_config},
+    nodes::{node_with, redis_config, spread_config},
     redis::RedisServer,
     relay::{Relay, Weather},
 };
@@ -217,4 +217,35 @@ async fn a_link_that_stalls_delays_the_answer_and_not_for_long() {
     follows_now(&mut on_a, "sales").await;
     relay.set(Weather::Fair);
     follows_now(&mut on_b, "sales").await;
+}
+
+#[tokio::test]
+async fn with_several_servers_each_user_has_one_and_a_server_that_fails_concerns_only_its_own() {
+    let mut servers = [RedisServer::start(), RedisServer::start()];
+    let urls: Vec<String> = servers.iter().map(RedisServer::url).collect();
+    let (a, b) = (TestServer::with(spread_config(&urls)), TestServer::with(spread_config(&urls)));
+    for node in [&a, &b] {
+        until("the node is ready", || node.parts.broker.ready().is_ok()).await;
+    }
+    let listen = |server: &RedisServer| server.ask("PUBSUB NUMSUB fanfare:g::directives").contains(":2");
+    until("all listen", || servers.iter().all(listen)).await;
+    let users: Vec<UserId> = (0..8).map(|n| UserId::parse(&format!("user{n}")).unwrap()).collect();
+    let mut sessions = Vec::new();
+    for user in &users {
+        let mut session = b.user(WEBSOCKET, Some(user.as_str())).await;
+        follows_now(&mut session, GroupName::personal(user).as_str()).await;
+        assert_eq!(a.parts.users.direct(user, grant("live_x", true)).await, Ok(Reached { sessions: 1, nodes: 2, pending: 0 }));
+        follows_now(&mut session, "live_x").await;
+        sessions.push(session);
+    }
+    let kept = |server: &RedisServer| server.ask("KEYS fanfare:u:*").matches("fanfare:u:").count();
+    let (first, second) = (kept(&servers[0]), kept(&servers[1]));
+    assert!(first > 0 && second > 0 && first + second == users.len(), "{first} and {second}");
+    servers[0].stop();
+    until("a knows", || a.parts.broker.ready().is_err()).await;
+    let mut standing = 0;
+    for user in &users {
+        standing += usize::from(a.parts.users.standing(user).await.is_ok_and(|standing| standing.groups.len() == 1));
+    }
+    assert_eq!(standing, second);
 }

@@ -63,6 +63,7 @@ CODES = {
     "too_many_groups": 4303,
     "bad_event": 4304,
     "event_too_large": 4305,
+    "revoked": 4306,
     "unavailable": 4400,
     "rate_limited": 4401,
 }

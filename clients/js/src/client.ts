@@ -320,7 +320,10 @@ export class Client implements GroupHost {
     const wire = this.#wire;
     this.#ask(wireFormat.SUBSCRIBE, fields, SUBSCRIBE_MS).catch((error: FanfareError) => {
       if (this.#wire !== wire || this.#subscriptions.get(name) !== subscription) return;
-      if (!error.retryable) return subscription.denied(error);
+      if (!error.retryable) {
+        subscription.release();
+        return subscription.denied(error);
+      }
       setTimeout(() => this.#wire === wire && this.#subscriptions.get(name) === subscription && this.#subscribeInOrder(subscription), error.retryAfter ?? RETRY_MS);
     });
   }
@@ -370,7 +373,7 @@ export class Client implements GroupHost {
         return this.#requests.refuse(number(frame[1]), error);
       }
       case wireFormat.UNSUBSCRIBED:
-        if (frame[1] === 0) this.#subscriptions.get(String(frame[2]))?.denied(new FanfareError(number(frame[3]), 'the server ended the subscription'));
+        if (frame[1] === 0) this.#ended(String(frame[2]), number(frame[3]));
         return this.#requests.answer(number(frame[1]), frame);
       default: return this.#requests.answer(number(frame[1]), frame);
     }
@@ -390,11 +393,12 @@ export class Client implements GroupHost {
     for (const event of early) this.#event(event, false);
   }
 
-  /** The server follows the user's own group without being asked, and without knowing what the page has missed: that it is asked for, and live events wait. */
+  /** The server lets the session follow a group without being asked, and without knowing what the page has missed: that is asked for, and live events wait for the answer. */
   #followed(group: string, known: Subscription | undefined, frame: Frame): void {
     const subscription = known ?? new Subscription(group, this, this.#positions?.get(group) ?? null);
     if (known === undefined) this.#subscriptions.set(group, subscription);
-    if (subscription.position === null || subscription.position[0] === 0) return this.#joined(subscription, frame, true);
+    const resumes = subscription.state === 'joining' && subscription.position !== null && subscription.position[0] !== 0;
+    if (!resumes) return this.#joined(subscription, frame, true);
     subscription.hold();
     if (known === undefined) this.#subscribe(subscription);
   }
@@ -445,6 +449,13 @@ export class Client implements GroupHost {
     const gap = { group: group.name, from, to, count: typeof frame[5] === 'number' ? frame[5] : null, reason: GAP_REASONS[number(frame[6])] ?? 'unknown' };
     subscription.emitter.emit('gap', gap);
     this.#emitter.emit('gap', gap);
+  }
+
+  /** The server has ended a subscription. One that nobody here holds was the server's own: it is not asked for again. */
+  #ended(group: string, code: number): void {
+    const subscription = this.#subscriptions.get(group);
+    if (subscription?.holders === 0) this.#subscriptions.delete(group);
+    subscription?.denied(new FanfareError(code, 'the server ended the subscription'));
   }
 
   /** The connection is gone, or about to go. */

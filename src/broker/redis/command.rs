@@ -207,11 +207,12 @@ impl Commands {
         Command::script(&READ, &keys.each_ref().map(|key| &key[..]), &args)
     }
 
-    /// Says which server this is.
-    pub(super) fn enter(&self, server: &Identity, fresh: u64) -> Command {
+    /// Says which server this is, which others there are, and which life the node knows. Answers the name of the life.
+    pub(super) fn enter(&self, server: &Identity, fresh: u64, others: &str, known: &[u8]) -> Command {
         let fresh = format!("{fresh:016x}");
-        let args = [&fresh, &server.run, &server.replication, &server.former];
-        Command::script(&ENTER, &[&self.life()], &args.map(|text| text.as_bytes()))
+        let args = [&fresh, &server.run, &server.replication, &server.former, others].map(str::as_bytes);
+        let args: Vec<&[u8]> = args.into_iter().chain([known]).collect();
+        Command::script(&ENTER, &[&self.life(), &self.key("nodes", "")], &args)
     }
 
     /// Takes or keeps a node number.

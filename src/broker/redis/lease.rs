@@ -76,7 +76,7 @@ impl Keeper {
     }
 
     async fn keep(&self) {
-        let mut links = self.status.commands();
+        let (mut links, mut events) = (self.status.commands(), self.status.events());
         loop {
             // Whoever made the link may find that the lease ran out meanwhile: no time is lost then.
             let _ = links.wait_for(|up| *up).await;
@@ -87,6 +87,8 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = links.wait_for(|up| !*up) => {}
+                // Others shall see it soon.
+                _ = events.changed() => {}
             }
         }
     }

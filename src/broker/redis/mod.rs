@@ -46,7 +46,7 @@ use self::{
     command::{Commands, Range},
     follower::{Attach, Detached, Follower},
     lease::Keeper,
-    pipeline::{Driver, Numbers, Pipeline},
+    pipeline::{Driver, Pipeline, Role},
     presence::{Register, Registrar},
     resp::Reply,
     sentinel::Locator,
@@ -191,10 +191,10 @@ impl Redis {
     /// # Errors
     /// The system gives no thread.
     pub fn start(config: Config, host: Host, clock: Clock, metrics: Arc<Metrics>) -> io::Result<(Arc<Self>, Running)> {
-        Self::start_in(Common::new(host, clock, metrics), config, Numbers::Leased)
+        Self::start_in(Common::new(host, clock, metrics), config, Role::ALONE)
     }
 
-    fn start_in(common: Common, config: Config, numbers: Numbers) -> io::Result<(Arc<Self>, Running)> {
+    fn start_in(common: Common, config: Config, role: Role) -> io::Result<(Arc<Self>, Running)> {
         let Common { host, ids, clock, metrics: all_metrics } = common;
         let config = Arc::new(config);
         let metrics = all_metrics.redis(&config.name());
@@ -214,7 +214,7 @@ impl Redis {
             metrics.clone(),
             ids.clone(),
             node.clone(),
-            numbers,
+            role,
         );
         let (follower, attaching, detached) = Follower::new(
             config.clone(),

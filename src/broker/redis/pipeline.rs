@@ -25,6 +25,7 @@ use crate::{
     metrics::{RedisLink, RedisMetrics},
     protocol::IdGenerator,
 };
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that wait for the link. Publishers that find it full are told so.
@@ -101,16 +102,23 @@ struct Link {
     /// Names this node to Redis.
     node: String,
     number: Option<u16>,
-    numbers: Numbers,
+    role: Role,
+    /// The life of the server when the link was made last.
+    life: Bytes,
 }
 
-/// Where a node's number comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Numbers {
-    /// From this server.
-    Leased,
-    /// From another one that the node uses.
-    Elsewhere,
+/// What a server is for its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Role {
+    /// The node's number is leased here, and not from another server.
+    pub(super) numbers: bool,
+    /// The other servers over which groups are spread, by name, each with a line feed after it.
+    pub(super) others: String,
+}
+
+impl Role {
+    /// The only server of the node.
+    pub(super) const ALONE: Self = Self { numbers: true, others: String::new() };
 }
 
 impl Driver {
@@ -122,10 +130,10 @@ impl Driver {
         metrics: RedisMetrics,
         ids: Arc<IdGenerator>,
         node: String,
-        numbers: Numbers,
+        role: Role,
     ) -> (Self, Pipeline) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let link = Link { config, locator, commands, status, metrics, ids, node, number: None, numbers };
+        let link = Link { config, locator, commands, status, metrics, ids, node, number: None, role, life: Bytes::new() };
         (Self { queue, link }, Pipeline { queue: sender })
     }
 
@@ -173,17 +181,22 @@ impl Link {
         let mut found = self.locator.connect().await?;
         let patience = self.config.connect_timeout;
         let entering = async {
-            found.wire.call(&self.commands.enter(&found.identity, random())).await?;
-            match self.numbers {
-                Numbers::Leased => claim(&mut found.wire, &self.commands, self.number, &self.node).await.map(Some),
-                Numbers::Elsewhere => Ok(None),
-            }
+            let life = found.wire.call(&self.enter(&found.identity)).await?.bytes().ok_or(LinkError::Unexpected)?;
+            let number = match self.role.numbers {
+                true => Some(claim(&mut found.wire, &self.commands, self.number, &self.node).await?),
+                false => None,
+            };
+            Ok((life, number))
         };
-        self.number = tokio::time::timeout(patience, entering).await.unwrap_or(Err(LinkError::Silent(patience)))?;
+        (self.life, self.number) = tokio::time::timeout(patience, entering).await.unwrap_or(Err(LinkError::Silent(patience)))?;
         if let Some(number) = self.number {
             self.ids.become_node(number);
         }
         Ok(found)
+    }
+
+    fn enter(&self, identity: &Identity) -> Command {
+        self.commands.enter(identity, random(), &self.role.others, &self.life)
     }
 
     /// Works until the link fails, and says why.
@@ -255,7 +268,7 @@ impl Link {
                 let seen = Identity::from_info(&String::from_utf8_lossy(&text)).usable()?;
                 if let Some(changed) = identity.replaced_by(seen) {
                     *identity = changed;
-                    give(wire, flying, self.commands.enter(identity, random()), Whom::Nobody, now());
+                    give(wire, flying, self.enter(identity), Whom::Nobody, now());
                 }
             }
             // Another node has it: this one was away for too long.
@@ -278,7 +291,7 @@ impl Link {
         let no_life = says(&why, NO_LIFE);
         if tries < TRIES && (no_life || says(&why, NO_SCRIPT)) {
             if no_life {
-                give(wire, flying, self.commands.enter(identity, random()), Whom::Nobody, now());
+                give(wire, flying, self.enter(identity), Whom::Nobody, now());
             }
             command.write(&mut wire.output, true);
             flying.push_back(Flight { command, whom, tries: tries + 1, since: now() });

@@ -4,12 +4,15 @@
 //! has it. So all nodes that know the same servers agree, in whatever order they name them; a server that is added takes over only the groups
 //! in which its score is the highest, and no other group moves. Servers are told apart by [`Config::name`], so all nodes have to write them
 //! alike.
+//!
+//! A group that moves and comes back would find its old counter. So groups begin anew on a server when another one is taken away, and when no
+//! node has used the server for a while (`enter.lua`).
 
 use std::{io, sync::Arc};
 
 use sha1::{Digest as _, Sha1};
 
-use super::{Common, Config, Numbers, Redis, Running, lease};
+use super::{Common, Config, Redis, Role, Running, lease};
 use crate::{
     broker::{
         Answer, Attendance, Broker, Cluster, Demand, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
@@ -44,12 +47,14 @@ impl Spread {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no Redis is named"));
         }
         let common = Common::new(host, clock, metrics);
-        let seeds: Vec<u64> = configs.iter().map(|config| hash(&config.name())).collect();
+        let mut names: Vec<String> = configs.iter().map(Config::name).collect();
+        let seeds: Vec<u64> = names.iter().map(|name| hash(name)).collect();
         let home = choose(&seeds, HOME);
+        names.sort_unstable();
         let (mut servers, mut running) = (Vec::new(), Vec::new());
         for (at, config) in configs.into_iter().enumerate() {
-            let numbers = if at == home { Numbers::Leased } else { Numbers::Elsewhere };
-            let (redis, thread) = Redis::start_in(common.clone(), config, numbers)?;
+            let others = names.iter().filter(|name| **name != config.name()).map(|name| format!("{name}\n")).collect();
+            let (redis, thread) = Redis::start_in(common.clone(), config, Role { numbers: at == home, others })?;
             servers.push(Server { seed: seeds[at], redis });
             running.push(thread);
         }

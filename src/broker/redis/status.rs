@@ -21,13 +21,21 @@ pub(super) struct Status {
     /// The first word of the last refusal.
     refused: Mutex<String>,
     commands_up: watch::Sender<bool>,
+    events_up: watch::Sender<bool>,
     metrics: RedisMetrics,
 }
 
 impl Status {
     pub(super) fn new(name: String, metrics: RedisMetrics) -> Self {
         let broken = std::array::from_fn(|_| Some("it has not answered yet".to_owned()));
-        Self { name, broken: Mutex::new(broken), refused: Mutex::default(), commands_up: watch::Sender::new(false), metrics }
+        Self {
+            name,
+            broken: Mutex::new(broken),
+            refused: Mutex::default(),
+            commands_up: watch::Sender::new(false),
+            events_up: watch::Sender::new(false),
+            metrics,
+        }
     }
 
     /// The link works.
@@ -67,6 +75,8 @@ impl Status {
         if link == RedisLink::Commands {
             self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.commands_up.send_replace(up);
+        } else {
+            self.events_up.send_if_modified(|known| std::mem::replace(known, up) != up);
         }
     }
 
@@ -85,6 +95,11 @@ impl Status {
     /// Whether commands can be given.
     pub(super) fn commands(&self) -> watch::Receiver<bool> {
         self.commands_up.subscribe()
+    }
+
+    /// Whether events come; moves only when that changes.
+    pub(super) fn events(&self) -> watch::Receiver<bool> {
+        self.events_up.subscribe()
     }
 
     /// Waits until commands can be given, but not longer than so.

@@ -141,9 +141,6 @@ fn own_rows(report: &Report) -> Vec<Row> {
     }
     let troubles = [&report.connections.trouble, &report.published.trouble].into_iter().flatten().chain(&report.troubles);
     rows.extend(troubles.map(|trouble| ("trouble", trouble.clone())));
-    if report.saturated {
-        let when = if report.saturated_seconds > 0 { format!("in {} seconds", report.saturated_seconds) } else { "all the time".into() };
-        rows.push(("saturated", format!("the load generator was busy {when}: it may have been what limited the run")));
-    }
+    rows.extend(report.saturation().map(|sentence| ("saturated", sentence)));
     rows
 }

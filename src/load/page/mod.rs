@@ -41,8 +41,7 @@ fn headline(report: &Report) -> String {
 
 fn troubles(report: &Report) -> Vec<String> {
     let told = [&report.connections.trouble, &report.published.trouble].into_iter().flatten().chain(&report.troubles);
-    let saturated = report.saturated.then(|| "The load generator was busy all the time: it may have been what limited the run.".to_owned());
-    told.cloned().chain(saturated).collect()
+    told.cloned().chain(report.saturation()).collect()
 }
 
 fn table(report: &Report) -> String {
