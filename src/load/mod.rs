@@ -54,7 +54,7 @@ use crate::client::Error as ClientError;
 /// When nothing has come for so long, what is missing is lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a publisher may take to be let in.
+/// How long a publisher may take to be let in, or a server to take some of what a publisher has to say.
 const PUBLISHER_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Why there is nothing to report.

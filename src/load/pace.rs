@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Marker, PATIENCE, Pace, Plan, now, publisher::Publisher, tally::Tally};
+use super::{Marker, PATIENCE, PUBLISHER_DEADLINE, Pace, Plan, now, publisher::Publisher, tally::Tally};
 
 /// Everything that publishing needs.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(super) struct Pacer<'a> {
     /// Since when nobody has followed anything.
     pub alone_since: Option<Instant>,
 }
+
+/// So many messages are queued without letting anybody else do anything.
+const BREATH: u64 = 64;
 
 /// How long to wait before looking again whether somebody follows.
 const ALONE: Duration = Duration::from_millis(5);
@@ -39,15 +42,19 @@ impl Pacer<'_> {
                 break;
             }
             self.check()?;
-            // All that is due already goes out in one write.
-            if begin + due > now() {
-                self.flush().await;
+            let now = now();
+            if begin + due > now {
+                // All that is due already goes out in one write.
+                self.flush().await?;
                 tokio::time::sleep_until((begin + due).into()).await;
+            } else if now > begin + self.plan.duration + PATIENCE {
+                let all = (self.plan.duration.as_secs_f64() * rate).ceil();
+                return Err(io::Error::other(format!("the rate was not reached: {nth} of {all} messages could be published")));
             }
             self.queue(nth, begin + due)?;
+            self.breathe(nth).await?;
         }
-        self.flush().await;
-        Ok(())
+        self.flush().await
     }
 
     async fn in_window(&mut self, window: u64) -> io::Result<()> {
@@ -68,7 +75,7 @@ impl Pacer<'_> {
             }
             let allowed = next * (window - 1);
             if self.tally.under_way() > allowed {
-                self.flush().await;
+                self.flush().await?;
                 if !self.tally.settle(allowed, PATIENCE).await {
                     // So that losing one does not end the run. The account of who lost what is kept elsewhere.
                     self.tally.give_up(self.tally.under_way() - allowed);
@@ -79,9 +86,9 @@ impl Pacer<'_> {
             }
             self.check()?;
             self.queue(nth, now())?;
+            self.breathe(nth).await?;
         }
-        self.flush().await;
-        Ok(())
+        self.flush().await
     }
 
     /// Without a connection nothing can be published, without a follower nothing is delivered.
@@ -99,10 +106,21 @@ impl Pacer<'_> {
         Ok(())
     }
 
-    async fn flush(&self) {
-        for publisher in &self.publishers {
-            publisher.flush().await;
+    /// Lets others do what there is to do, where messages are queued faster than time or the window says wait.
+    async fn breathe(&self, nth: u64) -> io::Result<()> {
+        if nth % BREATH == BREATH - 1 {
+            self.flush().await?;
+            tokio::task::yield_now().await;
         }
+        Ok(())
+    }
+
+    async fn flush(&self) -> io::Result<()> {
+        for publisher in &self.publishers {
+            let late = |_| io::Error::other(format!("the server has taken no publish for {} s", PUBLISHER_DEADLINE.as_secs()));
+            tokio::time::timeout(PUBLISHER_DEADLINE, publisher.flush()).await.map_err(late)?;
+        }
+        Ok(())
     }
 
     fn queue(&mut self, nth: u64, due: Instant) -> io::Result<()> {

@@ -149,13 +149,14 @@ impl Load {
         live.end();
         let mut report = ran.map_err(failure)?;
         report.network = relay.map(|relay| relay.mishaps());
-        if let Some(path) = &self.report {
-            std::fs::write(path, page(&report)).map_err(|error| Failure::running(format!("--report {}: {error}", path.display())))?;
-        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report).map_err(Failure::running)?);
         } else {
             print!("{}", show::table(&report));
+        }
+        // A page that can't be written costs nobody what was measured.
+        if let Some(path) = &self.report {
+            std::fs::write(path, page(&report)).map_err(|error| Failure::running(format!("--report {}: {error}", path.display())))?;
         }
         self.verdict(&report)
     }

@@ -6,7 +6,7 @@ use crate::running::{Running, loaded};
 fn those_who_come_back_and_ask_get_everything() {
     let server = Running::start(&["--workers", "2"]);
     let args = ["--ws", "15", "--wt", "5", "--rate", "60", "--duration", "2", "--churn", "40", "--resume"];
-    let report = loaded(&server, &[&args[..], &["--assert", "lost=0,told=0,duplicated=0,reordered=0,ended=0,reconnected>30"]].concat(), 0);
+    let report = loaded(&server, &[&args[..], &["--assert", "lost=0,told=0,duplicated=0,reordered=0,ended=0,reconnected>5"]].concat(), 0);
     assert_eq!(report.deliveries.due, report.published.sent * 20, "{report:?}");
     assert!(report.deliveries.recovered > 0, "{report:?}");
 }
@@ -14,7 +14,7 @@ fn those_who_come_back_and_ask_get_everything() {
 #[test]
 fn to_those_who_come_back_and_do_not_ask_nothing_was_due() {
     let server = Running::start(&[]);
-    let args = ["--ws", "10", "--rate", "200", "--duration", "2", "--churn", "100", "--assert", "lost=0,duplicated=0,reconnected>100"];
+    let args = ["--ws", "10", "--rate", "200", "--duration", "2", "--churn", "100", "--assert", "lost=0,duplicated=0,reconnected>5"];
     let report = loaded(&server, &args, 0);
     assert!(report.deliveries.due < report.published.sent * 10 && report.deliveries.recovered == 0, "{report:?}");
 }
@@ -45,6 +45,24 @@ fn what_the_server_refuses_is_not_lost_and_holds_nothing_up() {
         let report = loaded(&server, &[&args[..], &pace].concat(), 0);
         assert_eq!((report.published.refused, report.deliveries.due), (report.published.sent, 0), "{report:?}");
     }
+}
+
+#[test]
+fn a_rate_that_can_not_be_reached_is_said_and_ends() {
+    let server = Running::start(&[]);
+    let report = loaded(&server, &["--ws", "1", "--rate", "1e9", "--duration", "0.1", "--assert", "published>100"], 0);
+    let said = report
+        .troubles
+        .iter()
+        .any(|trouble| trouble.starts_with("the rate was not reached: ") && trouble.contains(" of 100000000 messages"));
+    assert!(said && !report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn a_page_that_can_not_be_written_costs_no_result() {
+    let server = Running::start(&[]);
+    let args = ["--ws", "1", "--duration", "0.2", "--report", "/nowhere/report.html"];
+    assert!(loaded(&server, &args, 1).deliveries.received > 0);
 }
 
 #[test]
