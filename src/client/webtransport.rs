@@ -7,7 +7,7 @@ use wtransport::{
     error::ConnectionError,
 };
 
-use super::{Error, Target, Trust};
+use super::{Error, Target};
 use crate::protocol::{StreamDecoder, prefix_len};
 
 /// Longest frame that a server may send, in bytes. Events are bounded by their publishers; this only keeps a broken server from filling our memory.
@@ -34,13 +34,8 @@ impl std::fmt::Debug for Session {
 impl Session {
     pub(super) async fn connect(target: &Target) -> Result<Self, Error> {
         let failed = |reason: String| Error::Connect { url: target.url.clone(), reason };
-        let builder = ClientConfig::builder().with_bind_default();
-        let config = match &target.trust {
-            Trust::Hashes(hashes) => {
-                builder.with_server_certificate_hashes(hashes.iter().map(|hash| wtransport::tls::Sha256Digest::new(*hash))).build()
-            }
-            Trust::Roots => builder.with_native_certs().build(),
-        };
+        let tls = target.trust.client_config(b"h3").map_err(|error| failed(error.to_string()))?;
+        let config = ClientConfig::builder().with_bind_default().with_custom_tls(tls).build();
         let endpoint = Endpoint::client(config).map_err(|error| failed(error.to_string()))?;
         let mut options = ConnectOptions::builder(&target.url);
         if let Some(origin) = &target.origin {

@@ -10,8 +10,8 @@ use fanfare::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use crate::{
-    actor::Actor,
-    common::{TestServer, until},
+    actor::{Actor, bulk},
+    common::{TestServer, soon, until},
     lives::{has_begun_anew, three_events, three_events_on},
     nodes::{light_node, node_with, redis_config, text_of, told},
     redis::RedisServer,
@@ -122,7 +122,12 @@ async fn a_server_that_says_moved_is_refused_with_what_to_do() {
 async fn an_answer_that_is_none_is_no_success() {
     // Lets the node in, and answers publishes with something else.
     let publish = |words: &[String]| words.iter().any(|word| word.ends_with(":m:team"));
-    let actor = Actor::primary(move |words| Some(if publish(words) { "+OK\r\n".into() } else { ":1\r\n".into() }));
+    let actor = Actor::primary(move |words| match (publish(words), words[0].as_str()) {
+        (true, _) => Some("+OK\r\n".into()),
+        // Entering has two keys; everything else is content with a number.
+        (false, "EVAL" | "EVALSHA") if words[2] == "2" => Some(bulk("life")),
+        (false, _) => Some(":1\r\n".into()),
+    });
     let a = light_node(redis_config(&actor.url()));
     let unconfirmed = async {
         loop {
@@ -132,7 +137,7 @@ async fn an_answer_that_is_none_is_no_success() {
             }
         }
     };
-    assert!(matches!(unconfirmed.await, Err(Error::Unconfirmed { .. })));
+    assert!(matches!(soon(unconfirmed).await, Err(Error::Unconfirmed { .. })));
     let rubbish = Actor::playing(|_| Some("HTTP/1.1 400 Bad Request\r\n\r\n".into()));
     let b = light_node(redis_config(&rubbish.url()));
     until("the reason is known", || b.parts.broker.ready().is_err_and(|why| why.contains("no RESP2"))).await;

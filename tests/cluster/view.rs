@@ -14,7 +14,7 @@ use fanfare::{
 use crate::{
     common::{TestServer, soon, until},
     nodes::{node_with, redis_config},
-    redis::RedisServer,
+    redis::{PROGRAM, RedisServer},
     relay::{Relay, Weather},
 };
 
@@ -27,7 +27,7 @@ impl Process {
         let args = ["serve", "--http", "127.0.0.1:0", "--secure", "off", "--quic", "off", "--redis", &redis.url()];
         let set = ["--set", "redis.lease=500ms", "--set", "node=other", "--set", "auth.anonymous=true"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-        command.args(args).args(set).env("FANFARE_API__KEYS", "key").stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(args).args(set).env("FANFARE_API__KEYS", "key").env_remove(PROGRAM).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
 

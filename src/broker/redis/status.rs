@@ -28,7 +28,14 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(name: String, metrics: RedisMetrics) -> Self {
         let broken = std::array::from_fn(|_| Some("it has not answered yet".to_owned()));
-        Self { name, broken: Mutex::new(broken), refused: Mutex::default(), commands_up: watch::Sender::new(false), events_up: watch::Sender::new(false), metrics }
+        Self {
+            name,
+            broken: Mutex::new(broken),
+            refused: Mutex::default(),
+            commands_up: watch::Sender::new(false),
+            events_up: watch::Sender::new(false),
+            metrics,
+        }
     }
 
     /// The link works.

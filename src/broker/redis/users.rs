@@ -165,6 +165,7 @@ pub(super) struct Courier {
     commands: Commands,
     pipeline: Pipeline,
     attaching: mpsc::Sender<Attach>,
+    sessions: Arc<dyn Sessions>,
     directives: GroupName,
     confirming: mpsc::Receiver<(String, Done)>,
 }
@@ -172,8 +173,12 @@ pub(super) struct Courier {
 impl Courier {
     /// Works for ever.
     pub(super) async fn run(self) {
-        let Self { commands, pipeline, attaching, directives, mut confirming } = self;
+        let Self { commands, pipeline, attaching, sessions, directives, mut confirming } = self;
         while !attach(&attaching, &directives).await {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
+        // A session that was opened before may have missed what changed since it asked.
+        while sessions.review().is_err() {
             tokio::time::sleep(FIRST_PAUSE).await;
         }
         let confirmations = stream::poll_fn(|cx| confirming.poll_recv(cx));
@@ -222,7 +227,8 @@ impl Ends {
     }
 
     pub(super) fn courier(self, commands: Commands, pipeline: Pipeline, attaching: mpsc::Sender<Attach>) -> Courier {
-        Courier { commands, pipeline, attaching, directives: self.directives, confirming: self.confirming }
+        let sessions = self.sorter.sessions.clone();
+        Courier { commands, pipeline, attaching, sessions, directives: self.directives, confirming: self.confirming }
     }
 }
 
