@@ -82,3 +82,11 @@ export function position(value) {
   const [epoch, offset] = Array.isArray(value) ? value : [value?.epoch, value?.offset];
   return epoch ? { epoch, offset } : null;
 }
+
+/** Who is in a group: `here: ann, bob (2 connections), 3 anonymous`. `list` may be the beginning only. */
+export function whoIsHere({ users, anonymous, list }) {
+  const names = list.map(({ user, connections }) => (connections > 1 ? `${user} (${connections} connections)` : user));
+  if (users > list.length) names.push(`${(users - list.length).toLocaleString('en')} more`);
+  if (anonymous > 0) names.push(`${anonymous.toLocaleString('en')} anonymous`);
+  return `here: ${names.join(', ') || 'nobody'}`;
+}

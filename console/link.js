@@ -20,7 +20,7 @@ export class Link {
   /** Called with `{type: 'event' | 'joined' | 'gap' | 'denied' | 'error' | 'state', …}`. */
   onEntry = () => {};
 
-  /** Name → `{name, personal, handle, undo, events, joined, denial}`, in the order of subscribing. */
+  /** Name → `{name, personal, handle, undo, events, joined, denial, presence}`, in the order of subscribing. */
   groups = new Map();
   /** The server's answer at `/.well-known/fanfare`; null while it isn't known. */
   discovery = null;
@@ -132,9 +132,26 @@ export class Link {
   }
 
   #note(name, personal = false) {
-    const group = { name, personal, handle: null, undo: [], events: 0, joined: false, denial: null };
+    const group = { name, personal, handle: null, undo: [], events: 0, joined: false, denial: null, presence: null, looking: false };
     this.groups.set(name, group);
     return group;
+  }
+
+  /** Asks who is there; where the policy of the group does not tell, nothing is shown. What changes meanwhile is asked for again. */
+  async #lookWho(group) {
+    if (group.looking) {
+      group.looking = 'again';
+      return;
+    }
+    group.looking = true;
+    const { handle } = group;
+    const presence = await handle.presence({ limit: 20 }).catch(() => null);
+    const again = group.looking === 'again';
+    group.looking = false;
+    if (group.handle !== handle) return;
+    group.presence = presence;
+    this.onChange();
+    if (again) this.#lookWho(group);
   }
 
   #follow(group) {
@@ -155,7 +172,9 @@ export class Link {
         group.denial = null;
         tell('joined')({ ...detail, again: group.joined });
         group.joined = true;
+        this.#lookWho(group);
       }),
+      handle.on('presence', () => this.#lookWho(group)),
       handle.on('gap', tell('gap')),
       handle.on('denied', (detail) => {
         group.denial = detail ?? {};

@@ -3,7 +3,7 @@
 import { byId, element, setText } from './dom.js';
 import { groupNameProblem } from './draft.js';
 import { sentence } from './explain.js';
-import { count, position } from './format.js';
+import { count, position, whoIsHere } from './format.js';
 
 export class GroupsView {
   #link;
@@ -67,6 +67,8 @@ export class GroupsView {
   #makeRow(group) {
     const state = element('span', { class: 'group-state' });
     const facts = element('span', { class: 'group-facts' });
+    const here = element('p', { class: 'group-line group-facts', data: { testid: `group-here-${group.name}` } });
+    here.hidden = true;
     const retry = element('button', { class: 'quiet', text: 'Ask again', attributes: { type: 'button' }, on: { click: () => this.#link.retryGroup(group.name) } });
     const leave = element('button', {
       class: 'quiet',
@@ -86,10 +88,10 @@ export class GroupsView {
       'li',
       { class: 'group', data: { testid: `group-item-${group.name}` } },
       element('span', { class: 'dot', attributes: { 'aria-hidden': 'true' } }),
-      element('div', { class: 'group-text' }, name, element('p', { class: 'group-line' }, state, facts)),
+      element('div', { class: 'group-text' }, name, element('p', { class: 'group-line' }, state, facts), here),
       element('div', { class: 'group-tools' }, retry, leave),
     );
-    return { item, state, facts, retry, name };
+    return { item, state, facts, here, retry, name };
   }
 
   #fill(row, group) {
@@ -100,6 +102,9 @@ export class GroupsView {
     row.name.setAttribute('aria-pressed', String(this.#chosen.get() === group.name));
     row.retry.hidden = state !== 'denied';
     setText(row.facts, state === 'denied' ? deniedFacts(group) : facts(group, state));
+    const here = state === 'joined' && group.presence ? whoIsHere(group.presence) : '';
+    setText(row.here, here);
+    row.here.hidden = here === '';
   }
 }
 

@@ -8,6 +8,7 @@
 //! - [`session`]: one connection's protocol as a state machine without I/O
 //! - [`broker`]: gives events their place and keeps the past
 //! - [`hub`]: groups, members, outboxes, delivery; one a worker
+//! - [`presence`]: who is in which group on this node
 //! - [`transport`]: WebSocket, WebTransport, TLS, QUIC, and the connection that ties a wire to a session and the hub
 //! - [`worker`]: one thread with its listeners and its shard of the hub
 //! - [`server`]: builds everything, drains and stops
@@ -30,6 +31,7 @@ pub mod hub;
 pub mod load;
 pub mod metrics;
 pub mod policy;
+pub mod presence;
 pub mod protocol;
 pub mod server;
 pub mod session;

@@ -27,6 +27,7 @@ use crate::{
     hub,
     metrics::Metrics,
     policy::Policies,
+    presence::Presence,
     session,
     transport::{
         self, AllowsOrigin, Authenticate, Farewell,
@@ -75,6 +76,8 @@ pub struct Config {
     pub limits: transport::Limits,
     /// What is allowed.
     pub policies: Arc<Policies>,
+    /// How long a connection that is lost counts as there.
+    pub presence_grace: Duration,
     /// Who is who.
     pub authenticate: Authenticate,
     /// What connects nodes and keeps the past.
@@ -172,6 +175,7 @@ pub struct Server {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
+    presence: Arc<Presence>,
     farewell: watch::Sender<Option<Farewell>>,
     stop_control: watch::Sender<bool>,
     ended: mpsc::Receiver<usize>,
@@ -190,7 +194,7 @@ impl Server {
     /// # Errors
     /// An address can't be had, a certificate is missing, or the system gives no thread.
     pub fn start(config: Config, http: impl FnOnce(&Parts) -> Http) -> Result<Self, StartError> {
-        let Config { workers, listen, tls, session, outbox, limits, policies, authenticate, broker } = config;
+        let Config { workers, listen, tls, session, outbox, limits, policies, presence_grace, authenticate, broker } = config;
         let bound = Bound::bind(&listen, workers, tls.is_some())?;
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
@@ -200,6 +204,7 @@ impl Server {
         let describe = portrait.clone();
         let host = Host { deliver: router.clone(), sessions: router.clone(), describe: Arc::new(move || describe.node()) };
         let Brokers { broker, users, cluster, sweep, redis } = Brokers::start(broker, host, metrics.clone())?;
+        let presence = Arc::new(Presence::new(presence_grace, broker.clone(), metrics.clone(), transport::now));
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
             broker: broker.clone(),
@@ -218,6 +223,7 @@ impl Server {
             users,
             router,
             policies,
+            presence: presence.clone(),
             authenticate,
             allows_origin,
             session: Arc::new(session),
@@ -233,8 +239,8 @@ impl Server {
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
         let (ended_sender, ended) = mpsc::channel(workers + 1);
         let (stop_control, stopping) = watch::channel(false);
-        let control =
-            spawn_control(sweep, portrait, cluster.clone(), bound.api.try_clone_first(), api, stopping).map_err(StartError::Thread)?;
+        let control = spawn_control(sweep, portrait, presence.clone(), cluster.clone(), bound.api.try_clone_first(), api, stopping)
+            .map_err(StartError::Thread)?;
         let mut threads = Vec::with_capacity(workers);
         for worker in bound.into_workers(mailboxes) {
             threads.push(worker::spawn(worker, shared.clone(), ended_sender.clone()).map_err(StartError::Thread)?);
@@ -245,6 +251,7 @@ impl Server {
             udp_buffer,
             metrics,
             ready,
+            presence,
             farewell,
             stop_control,
             ended,
@@ -266,6 +273,7 @@ impl Server {
 
     fn leave(&mut self, timeout: Duration, spread: Duration) -> Drained {
         self.ready.store(false, Ordering::Relaxed);
+        self.presence.close();
         let deadline = transport::now() + timeout;
         self.farewell.send_replace(Some(Farewell { spread, deadline }));
         for worker in self.workers.drain(..) {
@@ -446,10 +454,12 @@ fn open_tcp(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The thread that does what no worker should: the management API, forgetting, and measuring the load.
+/// The thread that does what no worker should: the management API, forgetting, and measuring the load, and telling who
+/// comes and goes.
 fn spawn_control(
     forget: Box<dyn Fn() + Send>,
     portrait: Arc<Portrait>,
+    presence: Arc<Presence>,
     cluster: Arc<dyn Cluster>,
     api: Option<TcpListener>,
     router: Router,
@@ -487,6 +497,7 @@ fn spawn_control(
                 result = serve => if let Err(error) = result { error!(%error, "the API listener failed") },
                 () = sweep => {}
                 () = measure => {}
+                () = presence.run() => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
             let _ = stop.wait_for(|stop| *stop).await;

@@ -24,6 +24,7 @@ use crate::{
     hub::{Delivery, Hub, OutboxLimits, Router as HubRouter},
     metrics::Metrics,
     policy::Policies,
+    presence::Presence,
     session,
     transport::{self, AllowsOrigin, Authenticate, Farewell, SessionIds, http, quic, webtransport},
 };
@@ -39,6 +40,8 @@ pub struct Shared {
     pub router: Arc<HubRouter>,
     /// What is allowed.
     pub policies: Arc<Policies>,
+    /// Who is where.
+    pub presence: Arc<Presence>,
     /// Who is who.
     pub authenticate: Authenticate,
     /// Which pages may connect.
@@ -186,6 +189,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         broker: shared.broker.clone(),
         users: shared.users.clone(),
         policies: shared.policies.clone(),
+        presence: shared.presence.clone(),
         authenticate: shared.authenticate.clone(),
         allows_origin: shared.allows_origin.clone(),
         session: shared.session.clone(),

@@ -10,7 +10,8 @@ use crate::{
     servers::{BARE, FORGETTING, KEEPING},
 };
 
-/// How many follow one group, and how many connections publish to it. HTTP answers one request after the other, so a single connection publishes one message a round trip.
+/// How many follow one group, and how many connections publish to it. HTTP answers one request after the other, so a single connection
+/// publishes one message a round trip.
 const PEOPLE: &[People] = &[
     People { name: "1 publisher, 1 subscriber", publishers: "1", followers: "1" },
     People { name: "64 publishers, 1 subscriber", publishers: "64", followers: "1" },

@@ -1,7 +1,7 @@
 //! What crosses nodes: `cargo bench --bench cluster`.
 //!
-//! Two nodes on one real Redis, published to at one and followed at the other, beside bare subscribers of the same kind of Redis; and what happens when a node dies.
-//! Needs `redis-server`. `docs/performance.md` has the method and the last results.
+//! Two nodes on one real Redis, published to at one and followed at the other, beside bare subscribers of the same kind of Redis; and what
+//! happens when a node dies. Needs `redis-server`. `docs/performance.md` has the method and the last results.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 

@@ -1,5 +1,5 @@
-//! A server that uses wtransport as its own example does: a task a session, nothing tuned; on a runtime of one thread, because it has one core. It lets a session in and no
-//! more, so that what a connect costs there can be compared with ours.
+//! A server that uses wtransport as its own example does: a task a session, nothing tuned; on a runtime of one thread, because it has one
+//! core. It lets a session in and no more, so that what a connect costs there can be compared with ours.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

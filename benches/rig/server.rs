@@ -18,9 +18,9 @@ const START: Duration = Duration::from_secs(30);
 /// How long a server may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(5);
 
-/// How a server is started and talked to. In all texts these places are filled in: `{port}` to `{port4}`, on which nobody listens; `{home}`, an empty folder;
-/// `{peers}`, where other servers are installed; `{files}`, the folder of their configurations; `{redis}`, the port of Redis; `{rate}`, of this server; `{bench}`,
-/// the bench itself.
+/// How a server is started and talked to. In all texts these places are filled in: `{port}` to `{port4}`, on which nobody listens;
+/// `{home}`, an empty folder; `{peers}`, where other servers are installed; `{files}`, the folder of their configurations; `{redis}`, the
+/// port of Redis; `{rate}`, of this server; `{bench}`, the bench itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server {
     pub name: &'static str,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { gapReason, notice, publishCure, sentence, transportName, transportReason } from '../explain.js';
-import { clock, count, eventParts, json, lastPart, megabytes, milliseconds, position, safeUrl, toastText } from '../format.js';
+import { clock, count, eventParts, json, lastPart, megabytes, milliseconds, position, safeUrl, toastText, whoIsHere } from '../format.js';
 
 const event = (kind, fields = {}) => ({ group: 'sales_team', kind, ...fields });
 
@@ -74,6 +74,13 @@ test('every state has a tone and a sentence, and a failure its cure', () => {
     assert.equal(said.tone, 'bad');
     assert.match(said.text, cure);
   }
+});
+
+test('who is in a group is one line, however many there are', () => {
+  const list = [{ user: 'ann', connections: 1 }, { user: 'bob', connections: 2 }];
+  assert.equal(whoIsHere({ users: 2, anonymous: 3, list }), 'here: ann, bob (2 connections), 3 anonymous');
+  assert.equal(whoIsHere({ users: 1202, anonymous: 0, list }), 'here: ann, bob (2 connections), 1,200 more');
+  assert.equal(whoIsHere({ users: 0, anonymous: 0, list: [] }), 'here: nobody');
 });
 
 test('sentences begin and end as sentences, whatever was thrown', () => {

@@ -1,4 +1,4 @@
-//! Looking at groups: which there are on this node, what is known of one, and its past.
+//! Looking at groups: which there are on this node, what is known of one, its past, and who is there.
 //!
 //! Reads only. Its invariant: no answer is longer than one page, counted in items and in bytes.
 
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     broker::History,
-    policy::{SlowConsumer, Who},
-    protocol::{GroupName, Position},
+    policy::{Presence, SlowConsumer, Who},
+    protocol::{Attendee, GroupName, Position, Roster, UserId},
 };
 
 /// Items in a page unless the caller asks for another number.
@@ -73,6 +73,17 @@ pub(super) struct HistoryQuery {
     /// The offset after which to begin: `next` of the page before. The newest events if absent.
     after: Option<u64>,
     /// How many at most, 1 to 1,000; 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PresenceQuery {
+    /// Only users whose id sorts after this one: `next` of the page before.
+    after: Option<String>,
+    /// How many users at most, 1 to 1,000; 100 if absent.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
@@ -132,6 +143,9 @@ pub(super) struct PolicyView {
     /// What happens to a connection that can't keep up.
     #[schema(value_type = String, example = "disconnect")]
     slow: SlowConsumer,
+    /// What is known of who is there: `off`, `list` (it may be asked for), or `live` (members are told who comes and goes).
+    #[schema(value_type = String, example = "live")]
+    presence: Presence,
     /// What is kept; null for nothing.
     history: Option<Kept>,
 }
@@ -159,6 +173,50 @@ pub(super) struct HistoryPage {
     events: Vec<PastEvent>,
     /// Give this as `after` to get the next page; null if there is nothing newer.
     next: Option<u64>,
+}
+
+/// Who is in a group, on all nodes: exact numbers, and one page of the list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Presence)]
+pub(super) struct PresencePage {
+    /// Users in the group, each once however many connections they have.
+    users: u64,
+    /// Connections without a user.
+    anonymous: u64,
+    /// All connections.
+    connections: u64,
+    /// The life of these counts; 0 when nobody is there.
+    epoch: u32,
+    /// How often who is there has changed in this life.
+    version: u64,
+    /// In order of their ids.
+    list: Vec<Present>,
+    /// Give this as `after` to get the next page; null if there is none.
+    next: Option<String>,
+}
+
+/// A user who is in the group.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Present {
+    /// The user's id.
+    user: String,
+    /// With how many connections.
+    connections: u64,
+}
+
+impl From<Roster> for PresencePage {
+    fn from(Roster { census, users, next }: Roster) -> Self {
+        let present = |Attendee { user, connections }: Attendee| Present { user: user.to_string(), connections };
+        Self {
+            users: census.users,
+            anonymous: census.anonymous,
+            connections: census.connections,
+            epoch: census.epoch,
+            version: census.version,
+            list: users.into_iter().map(present).collect(),
+            next: next.map(|user| user.to_string()),
+        }
+    }
 }
 
 /// List the groups that have members on this node
@@ -198,6 +256,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) 
             subscribe: policy.subscribe,
             publish: policy.publish,
             slow: policy.slow,
+            presence: policy.presence,
             history: policy.history.map(|kept| Kept { size: kept.size, ttl_seconds: kept.ttl.as_secs() }),
         },
         name,
@@ -231,6 +290,32 @@ pub(super) async fn history(State(api): State<Arc<Api>>, Path(name): Path<String
     let events: Vec<PastEvent> = fits.map(PastEvent::from).collect();
     let last = events.last().map(PastEvent::offset);
     Ok(Json(HistoryPage { epoch: top.epoch, top: top.offset, start, events, next: last.filter(|last| *last < top.offset) }))
+}
+
+/// Who is in a group, on all nodes
+///
+/// A connection that has ended is counted for the grace time longer, unless its user has come back meanwhile; the people of a node that is gone, until its lease
+/// has ended.
+#[utoipa::path(
+    get, path = "/v1/groups/{group}/presence", tag = "groups",
+    params(("group" = String, Path, description = "The group's name", pattern = "^([A-Za-z0-9_.-]{1,99}|user\\.[A-Za-z0-9_.@+-]{1,150})$"), PresenceQuery),
+    responses((status = 200, description = "Exact numbers, and one page of the list", body = PresencePage), Common),
+)]
+pub(super) async fn presence(State(api): State<Arc<Api>>, Path(name): Path<String>, uri: Uri) -> Result<Json<PresencePage>, Problem> {
+    let group = parse_group(&name)?;
+    let query: PresenceQuery = parameters(&uri)?;
+    let limit = page(query.limit)?;
+    let after = query.after.as_deref().map(UserId::parse).transpose();
+    let after = after.map_err(|error| Problem::new(Reason::BadParameter, format!("after: {error}")))?;
+    let policy = api.policies.of(&group);
+    if policy.presence == Presence::Off {
+        let pattern = policy.pattern.as_str();
+        let detail = format!(
+            "the policy of this group (match = {pattern:?}) has presence = \"off\", so nobody is counted; set it to \"list\" or \"live\""
+        );
+        return Err(Problem::new(Reason::NoPresence, detail));
+    }
+    Ok(Json(api.broker.roster(&group, after.as_ref(), limit).await?.into()))
 }
 
 fn page(limit: Option<usize>) -> Result<usize, Problem> {

@@ -57,6 +57,7 @@ pub(super) fn described_routes() -> (Router<Arc<Api>>, Description) {
         .routes(routes!(groups::list))
         .routes(routes!(groups::show))
         .routes(routes!(groups::history))
+        .routes(routes!(groups::presence))
         .routes(routes!(users::grant, users::standing, users::revoke_all))
         .routes(routes!(users::revoke))
         .routes(routes!(users::disconnect))
@@ -119,6 +120,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 23);
+        assert_eq!(operations, 24);
     }
 }

@@ -113,6 +113,7 @@ reasons! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body's content type is not spoken here" None,
     BadGroupName = UNPROCESSABLE_ENTITY "bad_group_name" "The group name breaks a rule" Some(Code::BadGroupName),
     BadUserId = UNPROCESSABLE_ENTITY "bad_user_id" "The user id breaks a rule" Some(Code::BadGroupName),
+    NoPresence = UNPROCESSABLE_ENTITY "no_presence" "It is not known who is in this group" Some(Code::NotAllowed),
     BadIdempotencyKey = UNPROCESSABLE_ENTITY "bad_idempotency_key" "The idempotency key breaks a rule" Some(Code::BadEvent),
     BadEvent = UNPROCESSABLE_ENTITY "bad_event" "The event breaks a rule" Some(Code::BadEvent),
     BadField = UNPROCESSABLE_ENTITY "bad_field" "A field of the body breaks a rule" None,

@@ -20,12 +20,12 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     broker::{
-        Deliver, Directive, Host, Item, Node, Overflow, Sessions,
+        Attendance, Deliver, Directive, Host, Item, Node, Overflow, Sessions,
         alone::Alone,
         memory::{Config, Memory},
     },
-    policy::{Pattern, Policy, SlowConsumer, Who},
-    protocol::{self, Event, GroupName, Retention},
+    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
+    protocol::{self, Event, GroupName, Retention, UserId},
 };
 
 mod batch;
@@ -49,7 +49,7 @@ impl Deliver for Members {
     fn deliver(&self, group: &GroupName, item: Item) -> Result<usize, Overflow> {
         let room = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1));
         room.map_err(|_| Overflow)?;
-        let Item::Event(_, event) = item else { panic!("memory loses nothing") };
+        let Item::Event(_, event) = item else { panic!("memory loses nothing, and nobody is told who is there") };
         self.delivered.lock().unwrap().push((group.clone(), event));
         Ok(2)
     }
@@ -115,6 +115,7 @@ fn world() -> World {
         publish: Who::Nobody,
         history,
         slow: SlowConsumer::Disconnect,
+        presence: if pattern == "kept_*" { Presence::List } else { Presence::Off },
     };
     let (ready, hashes) = (Arc::new(AtomicBool::new(true)), Arc::new(RwLock::new(vec!["ab12".to_owned()])));
     let is_ready = ready.clone();

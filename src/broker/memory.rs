@@ -4,14 +4,14 @@
 //! until every worker's mailbox has the event, so no two events of a group can overtake one another.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{Answer, Broker, Deliver, Error, History, Item, Publication, Receipt, keys::Keys};
-use crate::protocol::{Event, GroupName, IdGenerator, Position, Retention};
+use super::{Answer, Attendance, Broker, Deliver, Error, History, Item, Publication, Receipt, attendance::Attendees, keys::Keys};
+use crate::protocol::{Event, GroupName, IdGenerator, Position, PresenceChange, Retention, Roster, UserId};
 
 /// Bounds of the memory broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,15 @@ pub struct Memory {
     clock: Clock,
     ids: IdGenerator,
     shards: Vec<Mutex<HashMap<GroupName, Log>>>,
+    present: Mutex<Present>,
+}
+
+/// Who is where.
+#[derive(Default)]
+struct Present {
+    groups: HashMap<GroupName, Attendees>,
+    /// Groups of which a change could not be told, because a mailbox was full: their members are to be told that they have missed something.
+    untold: HashSet<GroupName>,
 }
 
 /// What is remembered of a group.
@@ -62,11 +71,12 @@ impl Memory {
     #[must_use]
     pub fn new(config: Config, deliver: Arc<dyn Deliver>, clock: Clock) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { config, deliver, clock, ids: IdGenerator::new(0), shards }
+        Self { config, deliver, clock, ids: IdGenerator::new(0), shards, present: Mutex::default() }
     }
 
-    /// Forgets what is past its time. To be called every few seconds.
+    /// Forgets what is past its time, and tells what could not be told. To be called every few seconds.
     pub fn sweep(&self) {
+        self.tell_untold();
         let now = (self.clock)();
         for shard in &self.shards {
             lock(shard).retain(|_, log| {
@@ -138,6 +148,25 @@ impl Memory {
 
     fn hand_over(&self, group: &GroupName, epoch: u32, event: &Arc<Event>) -> Result<usize, Error> {
         self.deliver.deliver(group, Item::Event(epoch, event.clone())).map_err(|_| Error::Busy { retry_after: RETRY_AFTER })
+    }
+
+    fn attend_now(&self, Attendance { group, live, connections }: Attendance) {
+        let mut present = lock(&self.present);
+        let attendees = present.groups.entry(group.clone()).or_insert_with(|| Attendees::new(random_epoch()));
+        let change = attendees.note(connections);
+        if attendees.is_empty() {
+            present.groups.remove(&group);
+        }
+        if let Some(change) = change.filter(|_| live)
+            && self.deliver.deliver(&group, Item::Presence(Arc::new(change))).is_err()
+        {
+            present.untold.insert(group);
+        }
+    }
+
+    fn tell_untold(&self) {
+        let lost = Item::Presence(Arc::new(PresenceChange::lost()));
+        lock(&self.present).untold.retain(|group| self.deliver.deliver(group, lost.clone()).is_err());
     }
 
     fn history_now(&self, group: &GroupName, after: u64, up_to: u64, limit: usize) -> History {
@@ -212,6 +241,15 @@ impl Broker for Memory {
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
         Box::pin(std::future::ready(Ok(self.history_now(group, after, up_to, limit))))
     }
+
+    fn attend(&self, attendances: Vec<Attendance>) {
+        attendances.into_iter().for_each(|attendance| self.attend_now(attendance));
+    }
+
+    fn roster<'a>(&'a self, group: &'a GroupName, after: Option<&'a UserId>, limit: usize) -> Answer<'a, Roster> {
+        let roster = lock(&self.present).groups.get(group).map(|attendees| attendees.roster(after, limit));
+        Box::pin(std::future::ready(Ok(roster.unwrap_or_default())))
+    }
 }
 
 impl fmt::Debug for Memory {
@@ -243,6 +281,7 @@ mod tests {
     #[derive(Default)]
     struct Sink {
         delivered: Mutex<Vec<(GroupName, u64)>>,
+        presence: Mutex<Vec<PresenceChange>>,
         full: Mutex<bool>,
     }
 
@@ -251,8 +290,11 @@ mod tests {
             if *self.full.lock().unwrap() {
                 return Err(Overflow);
             }
-            let Item::Event(_, event) = item else { panic!("memory loses nothing") };
-            self.delivered.lock().unwrap().push((group.clone(), event.offset));
+            match item {
+                Item::Event(_, event) => self.delivered.lock().unwrap().push((group.clone(), event.offset)),
+                Item::Presence(change) => self.presence.lock().unwrap().push(PresenceChange::clone(&change)),
+                Item::Gap(_) => panic!("memory loses nothing"),
+            }
             Ok(3)
         }
 
@@ -358,6 +400,26 @@ mod tests {
         assert_eq!(world.broker.remembered(), 1);
         assert_eq!(attach("b"), b);
         assert_ne!(attach("a").epoch, a.epoch);
+    }
+
+    #[test]
+    fn a_change_of_presence_that_no_worker_could_take_is_told_as_lost() {
+        let world = world();
+        let group = GroupName::parse("a").unwrap();
+        let attend = |count| {
+            let connections = vec![(Some(UserId::parse("ann").unwrap()), count)];
+            world.broker.attend(vec![Attendance { group: group.clone(), live: true, connections }]);
+        };
+        let told = || std::mem::take(&mut *world.sink.presence.lock().unwrap());
+        attend(1);
+        assert_eq!(told().iter().map(|change| (change.joined.len(), change.census.version)).collect::<Vec<_>>(), [(1, 1)]);
+        *world.sink.full.lock().unwrap() = true;
+        attend(0);
+        world.broker.sweep();
+        *world.sink.full.lock().unwrap() = false;
+        world.broker.sweep();
+        world.broker.sweep();
+        assert_eq!(told(), [PresenceChange::lost()]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `redis` is for many.
 
 pub mod alone;
+mod attendance;
 mod keys;
 pub mod memory;
 mod node;
@@ -13,10 +14,11 @@ mod users;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+pub use attendance::Attendance;
 pub use node::{Cluster, Describe, Host, Link, Node, View};
 pub use users::{Demand, Directive, Disconnect, Reached, Sessions, Standing, Users};
 
-use crate::protocol::{Content, Event, EventId, Gap, GroupName, IdempotencyKey, Position, Retention, UserId};
+use crate::protocol::{Content, Event, EventId, Gap, GroupName, IdempotencyKey, Position, PresenceChange, Retention, Roster, UserId};
 
 /// A future that a broker answers with.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -113,6 +115,8 @@ pub enum Item {
     Event(u32, Arc<Event>),
     /// Events that will not come. What follows is of the gap's epoch, and after its last offset.
     Gap(Gap),
+    /// Who has come and who has gone. It stands where it happened among the events, and moves no position.
+    Presence(Arc<PresenceChange>),
 }
 
 /// Takes what has its place and brings it to this node's members.
@@ -158,4 +162,11 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The events after offset `after` up to and with `up_to`, at most `limit` of them, the newest if there are more.
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History>;
+
+    /// Who is in groups on this node now. Does not wait: what can't be told at the moment is told later, and the latest counts.
+    /// Members of all nodes are told what that changes, where the attendance says so.
+    fn attend(&self, attendances: Vec<Attendance>);
+
+    /// Who is in the group on all nodes: the first `limit` users after `after`, in order of their ids.
+    fn roster<'a>(&'a self, group: &'a GroupName, after: Option<&'a UserId>, limit: usize) -> Answer<'a, Roster>;
 }

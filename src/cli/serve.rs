@@ -136,6 +136,7 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
         outbox: config.outbox,
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
+        presence_grace: config.presence_grace,
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
         broker: match &config.redis[..] {
             [] => BrokerConfig::Memory(memory::Config::default()),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Failure, env};
 use crate::{
     client::{Client, Error, Transport, discover},
-    protocol::{ClientFrame, Dialect, Event, Gap, Hello, Kind, Position, Recovery, ServerFrame, Subscribe, to_json_value},
+    protocol::{ClientFrame, Dialect, Event, Gap, Hello, Kind, Position, PresenceChange, Recovery, ServerFrame, Subscribe, to_json_value},
 };
 
 /// Prints events.
@@ -103,6 +103,10 @@ impl Tail {
                     groups[at].position = Some(Position { epoch: gap.epoch, offset: gap.to });
                     eprintln!("{}", describe_gap(&groups[at].name, &gap));
                 }
+                ServerFrame::Presence { number, change } => {
+                    let Some(&at) = numbers.get(&number) else { continue };
+                    eprintln!("{}", describe_presence(&groups[at].name, &change));
+                }
                 ServerFrame::Error { sentence, code, .. } => return Err(Error::Refused { code, sentence }),
                 ServerFrame::Goodbye { code, sentence, reconnect: false, .. } => return Err(Error::Refused { code, sentence }),
                 ServerFrame::Goodbye { code, sentence, .. } => return Err(Error::Closed { code: Some(code), reason: sentence }),
@@ -120,6 +124,15 @@ impl Tail {
             println!("{}", as_line(group, event));
         }
     }
+}
+
+fn describe_presence(group: &str, PresenceChange { census, joined, left }: &PresenceChange) -> String {
+    if census.version == 0 {
+        return format!("in {group}: who comes and goes may have been missed");
+    }
+    let comes = joined.iter().map(|user| format!(" +{user}"));
+    let who: String = comes.chain(left.iter().map(|user| format!(" -{user}"))).collect();
+    format!("in {group}:{who} (users {}, anonymous {}, connections {})", census.users, census.anonymous, census.connections)
 }
 
 fn describe_gap(group: &str, gap: &Gap) -> String {
@@ -169,7 +182,7 @@ fn timestamp(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Content, EventId, FileSpec, GapReason, Level};
+    use crate::protocol::{Census, Content, EventId, FileSpec, GapReason, Level, UserId};
 
     fn line(content: Content) -> String {
         as_line("sales_team", &content.placed(EventId::from_number(1_764_042_123_456 << 22), 1, None))
@@ -190,5 +203,14 @@ mod tests {
         let gap = Gap { epoch: 1, from: 3, to: 5, count: Some(3), reason: GapReason::Expired };
         assert_eq!(describe_gap("a", &gap), "gap in a: offsets 3 to 5 lost (expired)");
         assert_eq!(describe_gap("a", &Gap { from: 0, to: 0, ..gap }), "gap in a: an unknown number of events lost (expired)");
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_told_with_the_numbers_after_it() {
+        let user = |name| UserId::parse(name).unwrap();
+        let census = Census { epoch: 1, version: 3, users: 2, anonymous: 1, connections: 5 };
+        let change = PresenceChange { census, joined: vec![user("ann"), user("bob")], left: vec![user("zoe")] };
+        assert_eq!(describe_presence("a", &change), "in a: +ann +bob -zoe (users 2, anonymous 1, connections 5)");
+        assert_eq!(describe_presence("a", &PresenceChange::lost()), "in a: who comes and goes may have been missed");
     }
 }

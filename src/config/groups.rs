@@ -11,11 +11,13 @@ use super::{
     units,
 };
 use crate::{
-    policy::{Pattern, Policies, Policy, SlowConsumer, Who},
+    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::Retention,
 };
 
-const KEYS: &[&str] = &["match", "subscribe", "publish", "history_size", "history_ttl", "slow"];
+const KEYS: &[&str] = &["match", "subscribe", "publish", "history_size", "history_ttl", "slow", "presence"];
+
+const PRESENCE_RULE: &str = "has to be off, list or live";
 
 /// Most events that a group may keep: a million of 100 bytes are 100 MB.
 const MOST_EVENTS: usize = 1_000_000;
@@ -23,12 +25,14 @@ const MOST_EVENTS: usize = 1_000_000;
 pub(super) fn read(reader: &mut Reader, dev: bool) -> Policies {
     let size = reader.count("history.size", 100, 0, MOST_EVENTS);
     let ttl = reader.duration("history.ttl", Duration::from_secs(300));
+    let presence = reader.read("presence.default", PRESENCE_RULE, Presence::Off, |presence| presence.name().to_owned(), as_presence);
     let fallback = Policy {
         pattern: Pattern::new("*"),
         subscribe: Who::Anyone,
         publish: if dev { Who::Anyone } else { Who::Nobody },
         history: retention(size, ttl),
         slow: SlowConsumer::Disconnect,
+        presence,
     };
     let (tables, origin) = reader.tables("groups");
     let mut rules = Vec::new();
@@ -75,8 +79,9 @@ impl Row<'_> {
             .unwrap_or(size);
         let ttl = self.take("history_ttl", DURATION_RULE, as_duration).unwrap_or(ttl);
         let slow = self.take("slow", "has to be disconnect or drop_oldest", as_slow).unwrap_or(fallback.slow);
+        let presence = self.take("presence", PRESENCE_RULE, as_presence).unwrap_or(fallback.presence);
         self.report_unknown();
-        Policy { pattern, subscribe, publish, history: retention(size, ttl), slow }
+        Policy { pattern, subscribe, publish, history: retention(size, ttl), slow, presence }
     }
 
     fn take<T>(&mut self, name: &str, rule: &str, parse: impl Fn(&Value) -> Option<T>) -> Option<T> {
@@ -103,4 +108,9 @@ fn as_slow(value: &Value) -> Option<SlowConsumer> {
         "drop_oldest" => Some(SlowConsumer::DropOldest),
         _ => None,
     }
+}
+
+fn as_presence(value: &Value) -> Option<Presence> {
+    let word = value.as_str()?;
+    Presence::ALL.into_iter().find(|presence| presence.name() == word)
 }

@@ -72,6 +72,8 @@ pub struct Config {
     pub limits: transport::Limits,
     /// What is allowed and kept.
     pub policies: Policies,
+    /// How long a connection that has ended is still counted as there.
+    pub presence_grace: Duration,
     /// What makes several nodes one server: groups are spread over them. Empty: this node is alone.
     pub redis: Vec<broker::redis::Config>,
     /// Filter of log lines, as `tracing` reads it.
@@ -218,6 +220,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
             connections: reader.count("limits.connections", 100_000, 1, 10_000_000),
         },
         policies: groups::read(reader, dev),
+        presence_grace: reader.duration("presence.grace", Duration::from_secs(5)),
         redis: redis::read(reader),
         log_level: reader.text("log.level", "info"),
         log_format: reader.one_of("log.format", &["auto", "pretty", "json"]),

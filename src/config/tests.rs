@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::*;
-use crate::protocol::GroupName;
+use crate::{policy::Presence, protocol::GroupName};
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -129,7 +129,7 @@ fn what_kubernetes_and_the_sending_commands_set_is_left_alone() {
 
 #[test]
 fn policies_are_read_in_order_with_the_defaults_of_history() {
-    let text = "[history]\nsize = 7\n[[groups]]\nmatch = 'live_*'\nhistory_size = 0\n[[groups]]\nmatch = 'team_*'\nsubscribe = 'authenticated'\nhistory_ttl = '1h'\nslow = 'drop_oldest'\n";
+    let text = "[history]\nsize = 7\n[[groups]]\nmatch = 'live_*'\nhistory_size = 0\n[[groups]]\nmatch = 'team_*'\nsubscribe = 'authenticated'\nhistory_ttl = '1h'\nslow = 'drop_oldest'\npresence = 'list'\n";
     let file = file(text);
     let config = load(Mode::Serve, Some(file.path()), pairs(&[KEY]), []).unwrap();
     let policy = |group: &str| config.policies.of(&GroupName::parse(group).unwrap()).clone();
@@ -137,6 +137,9 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
     assert_eq!(policy("team_x").history.map(|kept| (kept.size, kept.ttl)), Some((7, Duration::from_secs(3600))));
     assert_eq!(policy("other").history.map(|kept| kept.size), Some(7));
     assert_eq!(policy("other").publish, crate::policy::Who::Nobody);
+    assert_eq!((policy("team_x").presence, policy("other").presence), (Presence::List, Presence::Off));
+    let rule = "groups[0].presence = \"on\" (FILE) has to be off, list or live";
+    assert_eq!(errors(Mode::Serve, "[[groups]]\nmatch = '*'\npresence = 'on'\n", &[KEY]), [rule]);
     assert!(errors(Mode::Serve, "[[groups]]\nslow = 'disconnect'\n", &[KEY])[0].contains("every policy needs a pattern"));
 }
 

@@ -111,7 +111,8 @@ impl Link {
         false
     }
 
-    /// Queues a gap that concerns every member. It can't be dropped, so a connection whose outbox is full because of it ends, and resumes.
+    /// Queues a frame that concerns every member and is no event. It can't be dropped, so a connection whose outbox is full because of it ends, and
+    /// resumes.
     pub(super) fn tell(&self, frame: &Bytes, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         if self.lost.get().is_some() {
             return;

@@ -185,6 +185,9 @@ impl Shard {
                 match item {
                     Item::Event(epoch, event) => self.deliver_event(number, *epoch, event, limits, metrics, now),
                     Item::Gap(gap) => self.deliver_gap(number, *gap, limits, metrics, now),
+                    Item::Presence(change) => {
+                        self.tell(number, &ServerFrame::Presence { number, change: (**change).clone() }, limits, metrics, now);
+                    }
                 }
             }
             Delivery::Notice(user, notice) => self.notify(user.as_ref(), notice),
@@ -229,16 +232,22 @@ impl Shard {
         if !group.skip(gap) {
             return;
         }
+        (0..group.members()).for_each(|_| metrics.gaps(gap.reason.name()));
+        self.tell(number, &ServerFrame::Gap { number, gap }, limits, metrics, now);
+    }
+
+    /// Queues a frame that is no event for every member of the group.
+    fn tell(&mut self, number: u32, frame: &ServerFrame, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        let group = &self.groups[number as usize];
         for encoding in Encoding::ALL {
             let seats = &group.members[encoding.index()];
             if seats.is_empty() {
                 continue;
             }
-            let frame = encoding.encode(&ServerFrame::Gap { number, gap });
+            let frame = encoding.encode(frame);
             for seat in seats {
                 let link = &self.connections[seat.connection as usize].link;
                 link.tell(&frame, limits, metrics, now);
-                metrics.gaps(gap.reason.name());
                 if !link.marked.replace(true) {
                     self.marked.push(seat.connection);
                 }

@@ -25,8 +25,8 @@ use super::{
 /// How often a connection says that it lives, where the profile has words for it; below the ping intervals of servers, so that they never have to ask.
 pub(super) const KEEP_ALIVE_S: usize = 15;
 
-/// Between two attempts to find another server: at first, and at most. Each time it is half of that at least, by chance, so that those who lost theirs
-/// at the same moment do not all come back at the same moment.
+/// Between two attempts to find another server: at first, and at most. Each time it is half of that at least, by chance, so that those who
+/// lost theirs at the same moment do not all come back at the same moment.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 /// How long somebody who has lost its server looks for another.

@@ -203,8 +203,8 @@ impl Member {
         }
     }
 
-    /// How many did not come: without a word, and told by a gap. A gap of unknown size explains all that had been published when it came. What the server
-    /// did not accept was not to come.
+    /// How many did not come: without a word, and told by a gap. A gap of unknown size explains all that had been published when it came.
+    /// What the server did not accept was not to come.
     pub(super) fn lost(&self) -> (u64, u64) {
         let (refused, told_unknown) = (self.tally.refused.borrow(), self.told_unknown.borrow());
         let first = (self.groups.start * self.tally.publishers) as usize;

@@ -81,6 +81,12 @@ struct Request {
 pub struct Metrics {
     /// Memberships in groups on this node: one for each session and group that it follows.
     pub members: Gauge,
+    /// Users in groups whose policy has presence, on this node: each once a group, and all anonymous connections of a group once.
+    pub presence: Gauge,
+    /// Users in groups who hung on a dead node, and whom this node has removed from Redis.
+    pub presence_swept: Counter,
+    /// How often this node has told Redis anew who is in its groups.
+    pub presence_rebuilds: Counter,
     /// Bytes of frames that wait in outboxes.
     pub outbox_bytes: Gauge,
     /// Events handed to outboxes: one for each event and member.
@@ -135,6 +141,13 @@ impl Metrics {
             redis: redis::Families::new(r),
             cluster: cluster::Families::new(r),
             members: added(r, "members", "Memberships in groups: one for each session and group that it follows"),
+            presence: added(r, "presence", "Users in groups whose policy has presence, on this node, each once a group"),
+            presence_swept: added(
+                r,
+                "presence_swept",
+                "Users in groups who hung on a dead node, and whom this node has removed from Redis",
+            ),
+            presence_rebuilds: added(r, "presence_rebuilds", "How often this node had to tell Redis anew who is in its groups"),
             outbox_bytes,
             delivered: added(r, "events_delivered", "Events handed to outboxes, one for each event and member"),
             frames_in: added(r, "frames_received", "Frames that clients sent"),
@@ -245,6 +258,9 @@ mod tests {
         let metrics = Metrics::new();
         metrics.members.inc_by(2);
         metrics.outbox_bytes.set(1_000);
+        metrics.presence.set(12);
+        metrics.presence_swept.inc_by(13);
+        metrics.presence_rebuilds.inc_by(14);
         metrics.delivered.inc_by(3);
         metrics.frames_in.inc_by(4);
         metrics.mailbox_full.inc_by(5);
@@ -276,6 +292,9 @@ mod tests {
         for line in [
             "fanfare_members 2",
             "fanfare_outbox_bytes 1000",
+            "fanfare_presence 12",
+            "fanfare_presence_swept_total 13",
+            "fanfare_presence_rebuilds_total 14",
             "# UNIT fanfare_outbox_bytes bytes",
             "fanfare_events_delivered_total 3",
             "fanfare_frames_received_total 4",

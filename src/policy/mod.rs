@@ -24,6 +24,8 @@ pub struct Policy {
     pub history: Option<Retention>,
     /// What happens to a connection that can't keep up.
     pub slow: SlowConsumer,
+    /// What is known of who is there.
+    pub presence: Presence,
 }
 
 /// A set of sessions.
@@ -48,6 +50,19 @@ pub enum SlowConsumer {
     Disconnect,
     /// The oldest events that it has not got yet are dropped and a gap tells it.
     DropOldest,
+}
+
+/// What is known of who is in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// Nothing: it is not counted and costs nothing.
+    #[default]
+    Off,
+    /// Members and the application may ask.
+    List,
+    /// They may ask, and members are told who comes and who goes.
+    Live,
 }
 
 /// A group name in which `*` stands for any characters, also none.
@@ -89,12 +104,28 @@ impl Pattern {
     }
 }
 
+impl Presence {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Off, Self::List, Self::Live];
+
+    /// Its word in configurations and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::List => "list",
+            Self::Live => "live",
+        }
+    }
+}
+
 impl Policies {
     /// Policies in order of precedence, and the one for all other groups. Personal groups come first of all: only their owner may follow them, no
     /// client may publish to them.
     #[must_use]
     pub fn new(rules: Vec<Policy>, fallback: Policy) -> Self {
-        let personal = Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, ..fallback };
+        let personal =
+            Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, presence: Presence::Off, ..fallback };
         let rules = std::iter::chain([personal], rules).collect();
         Self { rules, fallback }
     }
@@ -146,6 +177,7 @@ mod tests {
             publish: Who::Anyone,
             history: None,
             slow: SlowConsumer::Disconnect,
+            presence: Presence::Live,
         };
         let policies = Policies::new(vec![open.clone()], open);
         let (john, ann) = (UserId::parse("john").unwrap(), UserId::parse("ann").unwrap());
@@ -155,5 +187,6 @@ mod tests {
         assert!(!policy.subscribe.includes(Some(&ann), &group));
         assert!(!policy.subscribe.includes(None, &group));
         assert!(!policy.publish.includes(Some(&john), &group));
+        assert_eq!(policy.presence, Presence::Off, "a user's own connections are nobody's presence");
     }
 }

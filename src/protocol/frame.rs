@@ -8,6 +8,7 @@ use super::{
     json, limits,
     msgpack::{self, Elements, MalformedValue},
     name::UserId,
+    presence::{self, PresenceChange, Roster},
 };
 
 macro_rules! ops {
@@ -45,6 +46,8 @@ ops! {
     Publish = 0x04 "publish",
     /// A new token for the session.
     Refresh = 0x05 "refresh",
+    /// Who is in a group?
+    Who = 0x06 "who",
     /// The answer to hello.
     Welcome = 0x11 "welcome",
     /// The answer to subscribe.
@@ -57,11 +60,13 @@ ops! {
     Refreshed = 0x15 "refreshed",
     /// The answer to a request that failed.
     Error = 0x16 "error",
+    /// The answer to who.
+    Present = 0x17 "present",
     /// An event of a group.
     Event = 0x20 "event",
     /// Events that will not come.
     Gap = 0x21 "gap",
-    /// Reserved.
+    /// Who has come to a group, and who has gone.
     Presence = 0x22 "presence",
     /// Are you there?
     Ping = 0x30 "ping",
@@ -178,6 +183,19 @@ pub struct Subscribe {
     pub since: Option<Position>,
 }
 
+/// The fields of who.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterRequest {
+    /// The client's number for this request.
+    pub request: u32,
+    /// The group's name, not yet parsed.
+    pub group: String,
+    /// The list begins after this user, not yet parsed.
+    pub after: Option<String>,
+    /// How many users at most.
+    pub limit: Option<u64>,
+}
+
 /// A kind as it stands in a frame, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawKind {
@@ -223,6 +241,8 @@ pub enum ClientFrame {
         /// The token.
         token: String,
     },
+    /// Who is in a group?
+    Who(RosterRequest),
     /// Are you there?
     Ping(u64),
     /// I am.
@@ -373,6 +393,15 @@ pub enum ServerFrame {
         /// Repeat it after so many ms.
         retry_ms: Option<u64>,
     },
+    /// Who is in the group.
+    Present {
+        /// The request this answers.
+        request: u32,
+        /// The group's name.
+        group: String,
+        /// Who.
+        roster: Roster,
+    },
     /// An event of a group.
     Event {
         /// The group's number.
@@ -386,6 +415,13 @@ pub enum ServerFrame {
         number: u32,
         /// Which and why.
         gap: Gap,
+    },
+    /// Who has come, and who has gone.
+    Presence {
+        /// The group's number.
+        number: u32,
+        /// What has changed.
+        change: PresenceChange,
     },
     /// Are you there?
     Ping(u64),
@@ -425,6 +461,7 @@ impl ClientFrame {
             Op::Unsubscribe => Self::Unsubscribe { request: fields.request()?, group: fields.text("the group is no text")? },
             Op::Publish => decode_publish(&mut fields)?,
             Op::Refresh => Self::Refresh { request: fields.request()?, token: fields.text("the token is no text")? },
+            Op::Who => Self::Who(decode_who(&mut fields)?),
             Op::Ping => Self::Ping(fields.uint(NO_PING)?),
             Op::Pong => Self::Pong(fields.uint(NO_PING)?),
             Op::Goodbye => Self::Goodbye,
@@ -434,6 +471,7 @@ impl ClientFrame {
             | Op::Published
             | Op::Refreshed
             | Op::Error
+            | Op::Present
             | Op::Event
             | Op::Gap
             | Op::Presence) => return Err(DecodeError::WrongEnd(op)),
@@ -483,6 +521,7 @@ impl ClientFrame {
                     msgpack::put_text(&mut out, key);
                 }
             }
+            Self::Who(who) => encode_who(&mut out, who),
             Self::Ping(n) => put_numbers(&mut out, Op::Ping, &[*n]),
             Self::Pong(n) => put_numbers(&mut out, Op::Pong, &[*n]),
             Self::Goodbye => put_numbers(&mut out, Op::Goodbye, &[Code::GoingAway.number().into()]),
@@ -537,9 +576,14 @@ impl ServerFrame {
                 sentence: fields.text("the sentence is no text")?,
                 retry_ms: fields.optional_uint(),
             },
+            Op::Present => Self::Present {
+                request: fields.request()?,
+                group: fields.text("the group is no text")?,
+                roster: presence::decode_roster(&mut fields)?,
+            },
             Op::Event => decode_event(&mut fields)?,
             Op::Gap => decode_gap(&mut fields)?,
-            Op::Presence => Self::Unknown,
+            Op::Presence => Self::Presence { number: fields.small(NO_NUMBER)?, change: presence::decode_change(&mut fields)? },
             Op::Ping => Self::Ping(fields.uint(NO_PING)?),
             Op::Pong => Self::Pong(fields.uint(NO_PING)?),
             Op::Goodbye => Self::Goodbye {
@@ -548,7 +592,9 @@ impl ServerFrame {
                 reconnect: fields.optional_bool().unwrap_or(false),
                 delay_ms: fields.optional_uint().unwrap_or(0),
             },
-            op @ (Op::Hello | Op::Subscribe | Op::Unsubscribe | Op::Publish | Op::Refresh) => return Err(DecodeError::WrongEnd(op)),
+            op @ (Op::Hello | Op::Subscribe | Op::Unsubscribe | Op::Publish | Op::Refresh | Op::Who) => {
+                return Err(DecodeError::WrongEnd(op));
+            }
         })
     }
 
@@ -597,6 +643,12 @@ impl ServerFrame {
                 msgpack::put_text(&mut out, sentence);
                 put_optional(&mut out, *retry_ms);
             }
+            Self::Present { request, group, roster } => {
+                begin(&mut out, Op::Present, 9);
+                msgpack::put_uint(&mut out, (*request).into());
+                msgpack::put_text(&mut out, group);
+                presence::put_roster(&mut out, roster);
+            }
             Self::Event { number, event } => put_event(&mut out, *number, event),
             Self::Gap { number, gap } => {
                 begin(&mut out, Op::Gap, 6);
@@ -604,6 +656,7 @@ impl ServerFrame {
                 put_optional(&mut out, gap.count);
                 msgpack::put_uint(&mut out, gap.reason as u64);
             }
+            Self::Presence { number, change } => presence::put_change(&mut out, *number, change),
             Self::Ping(n) => put_numbers(&mut out, Op::Ping, &[*n]),
             Self::Pong(n) => put_numbers(&mut out, Op::Pong, &[*n]),
             Self::Goodbye { code, sentence, reconnect, delay_ms } => {
@@ -613,7 +666,10 @@ impl ServerFrame {
                 msgpack::put_bool(&mut out, *reconnect);
                 msgpack::put_uint(&mut out, *delay_ms);
             }
-            Self::Unknown => put_numbers(&mut out, Op::Presence, &[]),
+            Self::Unknown => {
+                msgpack::put_array(&mut out, 1);
+                msgpack::put_uint(&mut out, 0x2f);
+            }
         }
         out
     }
@@ -659,7 +715,7 @@ fn from_msgpack(dialect: Dialect, frame: Vec<u8>) -> Bytes {
 }
 
 /// The elements of a frame in order; missing ones are nil.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     frame: &'a Bytes,
     elements: Elements<'a>,
 }
@@ -671,15 +727,15 @@ impl<'a> Fields<'a> {
     }
 
     /// The next element, `None` if it is missing or nil.
-    fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn next(&mut self) -> Option<&'a [u8]> {
         self.elements.next().filter(|element| !msgpack::is_nil(element))
     }
 
-    fn uint(&mut self, otherwise: &'static str) -> Result<u64, DecodeError> {
+    pub(super) fn uint(&mut self, otherwise: &'static str) -> Result<u64, DecodeError> {
         self.next().and_then(msgpack::as_uint).ok_or(DecodeError::Malformed(otherwise))
     }
 
-    fn small(&mut self, otherwise: &'static str) -> Result<u32, DecodeError> {
+    pub(super) fn small(&mut self, otherwise: &'static str) -> Result<u32, DecodeError> {
         self.uint(otherwise).and_then(|n| u32::try_from(n).map_err(|_| DecodeError::Malformed(otherwise)))
     }
 
@@ -711,7 +767,7 @@ impl<'a> Fields<'a> {
         self.next().and_then(msgpack::as_bool)
     }
 
-    fn optional_text(&mut self) -> Option<String> {
+    pub(super) fn optional_text(&mut self) -> Option<String> {
         self.next().and_then(msgpack::as_text).map(str::to_owned)
     }
 
@@ -773,6 +829,37 @@ fn decode_subscribe(fields: &mut Fields<'_>) -> Result<Subscribe, DecodeError> {
         }
     }
     Ok(Subscribe { request, group, since })
+}
+
+fn decode_who(fields: &mut Fields<'_>) -> Result<RosterRequest, DecodeError> {
+    let (request, group) = (fields.request()?, fields.text("the group is no text")?);
+    let (mut after, mut limit) = (None, None);
+    for (key, value) in fields.options()?.filter(|(_, value)| !msgpack::is_nil(value)) {
+        match key {
+            "after" => after = Some(msgpack::as_text(value).ok_or(DecodeError::Malformed("after is no text"))?.to_owned()),
+            "limit" => limit = Some(msgpack::as_uint(value).ok_or(DecodeError::Malformed("limit is no integer"))?),
+            _ => {}
+        }
+    }
+    Ok(RosterRequest { request, group, after, limit })
+}
+
+fn encode_who(out: &mut Vec<u8>, RosterRequest { request, group, after, limit }: &RosterRequest) {
+    let options = usize::from(after.is_some()) + usize::from(limit.is_some());
+    begin(out, Op::Who, 2 + options.min(1));
+    msgpack::put_uint(out, (*request).into());
+    msgpack::put_text(out, group);
+    if options > 0 {
+        msgpack::put_map(out, options);
+    }
+    if let Some(after) = after {
+        msgpack::put_text(out, "after");
+        msgpack::put_text(out, after);
+    }
+    if let Some(limit) = limit {
+        msgpack::put_text(out, "limit");
+        msgpack::put_uint(out, *limit);
+    }
 }
 
 fn decode_position(value: &[u8]) -> Option<Position> {
@@ -891,7 +978,7 @@ fn decode_gap(fields: &mut Fields<'_>) -> Result<ServerFrame, DecodeError> {
     })
 }
 
-fn begin(out: &mut Vec<u8>, op: Op, fields: usize) {
+pub(super) fn begin(out: &mut Vec<u8>, op: Op, fields: usize) {
     msgpack::put_array(out, fields + 1);
     msgpack::put_uint(out, op.number());
 }
@@ -917,6 +1004,13 @@ fn put_value(out: &mut Vec<u8>, value: Option<&Bytes>) {
 fn put_optional(out: &mut Vec<u8>, n: Option<u64>) {
     match n {
         Some(n) => msgpack::put_uint(out, n),
+        None => msgpack::put_nil(out),
+    }
+}
+
+pub(super) fn put_optional_text(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => msgpack::put_text(out, text),
         None => msgpack::put_nil(out),
     }
 }

@@ -71,3 +71,8 @@ pub const HTTP_LIFETIME: Duration = Duration::from_secs(600);
 ///
 /// 25 s: below the 30 s after which common NATs and proxies forget an idle flow.
 pub const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// Users in one answer to `who` unless the client asks for another number, and at most: with the longest ids 155 KiB.
+pub const ROSTER: usize = 100;
+/// See [`ROSTER`].
+pub const ROSTER_MOST: usize = 1000;

@@ -14,15 +14,17 @@ pub mod limits;
 mod msgpack;
 mod name;
 mod position;
+mod presence;
 #[cfg(test)]
 mod tests;
 
 pub use code::{Advice, Code};
 pub use dialect::{Dialect, Encoding};
 pub use event::{Content, ContentError, Event, EventId, EventIdError, FileSpec, IdGenerator, Kind, Level};
-pub use frame::{ClientFrame, DecodeError, Gap, GapReason, Hello, Op, RawKind, Recovery, ServerFrame, Subscribe, Welcome};
+pub use frame::{ClientFrame, DecodeError, Gap, GapReason, Hello, Op, RawKind, Recovery, RosterRequest, ServerFrame, Subscribe, Welcome};
 pub use framing::{StreamDecoder, prefix_len, read_prefix};
 pub use json::{to_json, to_json_value};
 pub use msgpack::{MalformedValue, check_value, from_json, value_len};
 pub use name::{GroupName, IdempotencyKey, NameError, UserId};
 pub use position::{Position, Retention};
+pub use presence::{Attendee, Census, PresenceChange, Roster};

@@ -54,6 +54,8 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
         (request(), ".{0,50}", kind, proptest::option::of(raw()), proptest::option::of(raw()), proptest::option::of(".{1,20}"))
             .prop_map(|(request, group, kind, body, data, key)| ClientFrame::Publish { request, group, kind, body, data, key }),
         (request(), ".{0,50}").prop_map(|(request, token)| ClientFrame::Refresh { request, token }),
+        (request(), ".{0,50}", proptest::option::of(".{0,20}"), proptest::option::of(0..1u64 << 53))
+            .prop_map(|(request, group, after, limit)| ClientFrame::Who(RosterRequest { request, group, after, limit })),
         (0..1u64 << 53).prop_map(ClientFrame::Ping),
         (0..1u64 << 53).prop_map(ClientFrame::Pong),
     ]
@@ -76,6 +78,31 @@ fn event() -> impl Strategy<Value = Event> {
         data,
         sender,
     })
+}
+
+fn census() -> impl Strategy<Value = Census> {
+    (any::<u32>(), 0..99u64, 0..99u64, 0..99u64, 0..1u64 << 53).prop_map(|(epoch, version, users, anonymous, connections)| Census {
+        epoch,
+        version,
+        users,
+        anonymous,
+        connections,
+    })
+}
+
+fn user() -> impl Strategy<Value = UserId> {
+    "[a-z@.+]{1,20}".prop_map(|user| UserId::parse(&user).unwrap())
+}
+
+fn presence_change() -> impl Strategy<Value = PresenceChange> {
+    let users = || proptest::collection::vec(user(), 0..4);
+    (census(), users(), users()).prop_map(|(census, joined, left)| PresenceChange { census, joined, left })
+}
+
+fn roster() -> impl Strategy<Value = Roster> {
+    let attendee = (user(), 1..99u64).prop_map(|(user, connections)| Attendee { user, connections });
+    let users = proptest::collection::vec(attendee, 0..4);
+    (census(), users, proptest::option::of(user())).prop_map(|(census, users, next)| Roster { census, users, next })
 }
 
 fn server_frame() -> impl Strategy<Value = ServerFrame> {
@@ -107,6 +134,8 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
         (any::<u32>(), event()).prop_map(|(number, event)| ServerFrame::Event { number, event }),
         (any::<u32>(), any::<u32>(), 0..99u64, 0..99u64, proptest::option::of(0..99u64), reason)
             .prop_map(|(number, epoch, from, to, count, reason)| ServerFrame::Gap { number, gap: Gap { epoch, from, to, count, reason } }),
+        (any::<u32>(), presence_change()).prop_map(|(number, change)| ServerFrame::Presence { number, change }),
+        (request(), ".{0,99}", roster()).prop_map(|(request, group, roster)| ServerFrame::Present { request, group, roster }),
         (code, 0..100_000u64).prop_map(|(code, delay)| ServerFrame::goodbye(code, delay)),
     ]
 }

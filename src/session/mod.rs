@@ -21,10 +21,10 @@ use self::{
     grants::Later,
 };
 use crate::{
-    policy::Policies,
+    policy::{Policies, Presence},
     protocol::{
         ClientFrame, Code, Content, ContentError, DecodeError, EventId, GroupName, Hello, IdempotencyKey, NameError, Position, RawKind,
-        Recovery, ServerFrame, Subscribe, UserId, Welcome, limits,
+        Recovery, Roster, RosterRequest, ServerFrame, Subscribe, UserId, Welcome, limits,
     },
 };
 
@@ -74,6 +74,8 @@ pub enum Input {
     Joined(Join, Result<Joined, Failure>),
     /// The answer to [`Output::Publish`].
     Published(u32, Result<(EventId, Position), Failure>),
+    /// The answer to [`Output::Ask`].
+    Asked(Ask, Result<Roster, Failure>),
     /// Something about what the session follows without having asked.
     Granted(Grant),
     /// The application wants the connection to end.
@@ -154,6 +156,19 @@ pub struct Publish {
     pub key: Option<IdempotencyKey>,
 }
 
+/// A question who is in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The client's number for it.
+    pub request: u32,
+    /// Which group.
+    pub group: GroupName,
+    /// The list begins after this user.
+    pub after: Option<UserId>,
+    /// How many users at most.
+    pub limit: usize,
+}
+
 /// What a session wants done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -174,6 +189,8 @@ pub enum Output {
     Leave(GroupName),
     /// Publish the event.
     Publish(Publish),
+    /// Find out who is in the group.
+    Ask(Ask),
     /// Count why the client chose its transport.
     Chosen(String),
     /// Say goodbye and close. Nothing comes after it.
@@ -253,6 +270,10 @@ impl Session {
             Input::Disconnected { code, reason, delay } => self.say_goodbye(code, reason, delay),
             Input::Published(request, Ok((id, position))) => self.send(ServerFrame::Published { request, id, position }),
             Input::Published(request, Err(failure)) => self.fail(Lane::Main, request, failure),
+            Input::Asked(Ask { request, group, .. }, Ok(roster)) => {
+                self.send(ServerFrame::Present { request, group: group.to_string(), roster });
+            }
+            Input::Asked(Ask { request, .. }, Err(failure)) => self.fail(Lane::Main, request, failure),
             Input::Timeout => self.timeout(now),
             Input::Drain(delay) => self.close_after(Code::GoingAway, delay),
         }
@@ -418,6 +439,10 @@ impl Session {
                 open.refreshing = Some(request);
                 self.outputs.push_back(Output::Authenticate { token: Some(token) });
             }
+            ClientFrame::Who(who) => match self.check_who(who) {
+                Ok(ask) => self.outputs.push_back(Output::Ask(ask)),
+                Err((request, code, sentence)) => self.refuse(Lane::Main, request, code, &sentence),
+            },
             ClientFrame::Ping(n) => self.send(ServerFrame::Pong(n)),
             ClientFrame::Pong(_) | ClientFrame::Unknown { request: None } => {}
             ClientFrame::Unknown { request: Some(request) } => self.send(ServerFrame::error(request, Code::UnknownRequest)),
@@ -466,6 +491,19 @@ impl Session {
         })?;
         let key = key.map(IdempotencyKey::parse).transpose().map_err(bad_event)?;
         Ok(Publish { request, group, content, sender: user.clone(), key })
+    }
+
+    /// Members may ask who is there, if that is known.
+    fn check_who(&self, RosterRequest { request, group, after, limit }: RosterRequest) -> Result<Ask, (u32, Code, String)> {
+        let bad_name = |error: NameError| (request, Code::BadGroupName, error.to_string());
+        let group = GroupName::parse(&group).map_err(bad_name)?;
+        let follows = matches!(&self.state, State::Open(open) if open.following.contains(&group));
+        if !follows || self.policies.of(&group).presence == Presence::Off {
+            return Err((request, Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
+        }
+        let after = after.as_deref().map(UserId::parse).transpose().map_err(bad_name)?;
+        let limit = limit.map_or(limits::ROSTER, |limit| usize::try_from(limit).unwrap_or(usize::MAX).min(limits::ROSTER_MOST));
+        Ok(Ask { request, group, after, limit })
     }
 
     fn timeout(&mut self, now: Instant) {

@@ -6,7 +6,7 @@ mod grants;
 
 use super::*;
 use crate::{
-    policy::{Pattern, Policy, SlowConsumer, Who},
+    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
     protocol::from_json,
 };
 
@@ -22,6 +22,7 @@ fn policies() -> Arc<Policies> {
         publish,
         history: None,
         slow: SlowConsumer::Disconnect,
+        presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
     };
     Arc::new(Policies::new(
         vec![policy("staff_*", Who::Authenticated, Who::Nobody), policy("closed_*", Who::Nobody, Who::Nobody)],
@@ -347,4 +348,27 @@ proptest! {
             prop_assert_eq!(closed, talk.session.deadline().is_none());
         }
     }
+}
+
+#[test]
+fn members_may_ask_who_is_there_where_that_is_known() {
+    let mut talk = Talk::open(Some("john"));
+    let who = |group: &str, after: Option<&str>, limit| {
+        ClientFrame::Who(RosterRequest { request: 7, group: group.into(), after: after.map(str::to_owned), limit })
+    };
+    let refused = |code| [Output::Send(Lane::Main, ServerFrame::error(7, code))];
+    assert_eq!(talk.says(who("staff_a", None, None)), refused(Code::NotAllowed), "no member yet");
+    talk.says(subscribe(1, "staff_a"));
+    talk.says(subscribe(2, "b"));
+    assert_eq!(talk.says(who("b", None, None)), refused(Code::NotAllowed), "nobody is counted there");
+    let ask = |after, limit| Ask { request: 7, group: GroupName::parse("staff_a").unwrap(), after, limit };
+    assert_eq!(talk.says(who("staff_a", None, None)), [Output::Ask(ask(None, limits::ROSTER))]);
+    let john = UserId::parse("john").unwrap();
+    assert_eq!(talk.says(who("staff_a", Some("john"), Some(1 << 40))), [Output::Ask(ask(Some(john), limits::ROSTER_MOST))]);
+    let roster = Roster::default();
+    let present = ServerFrame::Present { request: 7, group: "staff_a".into(), roster: roster.clone() };
+    assert_eq!(talk.gets(Input::Asked(ask(None, 1), Ok(roster))), [Output::Send(Lane::Main, present)]);
+    let away = Failure { code: Code::Unavailable, retry_after: Some(Duration::from_secs(1)) };
+    let outputs = talk.gets(Input::Asked(ask(None, 1), Err(away)));
+    assert!(matches!(&outputs[..], [Output::Send(_, ServerFrame::Error { request: 7, code: 4400, retry_ms: Some(1000), .. })]));
 }

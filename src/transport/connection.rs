@@ -13,9 +13,10 @@ use super::{Context, Farewell, now};
 use crate::{
     broker::{self, Demand, Directive, Disconnect, Publication},
     hub::{Attention, Link, Member, Missed, Notice, Slow, Terms, Wire},
-    policy::SlowConsumer,
-    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, Recovery, ServerFrame},
-    session::{Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
+    policy::{self, SlowConsumer},
+    presence::Stay,
+    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
+    session::{Ask, Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -71,7 +72,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
     let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
-    let mut connection = Connection { context: &context, session, member, dialect, farewell: None };
+    let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let last = loop {
         let closed = connection.answer(&*peer).await;
@@ -81,7 +82,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
         match closed {
             Some(last) => break last,
             None if then == Then::Leave => {
-                connection.member.leave_all();
+                connection.leave_all();
                 break Last { code: Code::GoingAway, reason: Code::GoingAway.sentence().to_owned() };
             }
             None => then = connection.next_or_flush(&mut *peer).await,
@@ -148,6 +149,8 @@ struct Connection<'a> {
     context: &'a Rc<Context>,
     session: Box<Session>,
     member: Member,
+    /// One for each group whose policy has presence.
+    stays: Vec<Stay>,
     dialect: Dialect,
     farewell: Option<Farewell>,
 }
@@ -250,11 +253,12 @@ impl Connection<'_> {
                 Output::Enlist(user) => self.member.enlist(&user),
                 Output::ReadStanding => Box::pin(self.read_standing()).await,
                 Output::Join(join) => Box::pin(self.join(peer, join)).await,
-                Output::Leave(group) => self.member.leave(&group),
+                Output::Leave(group) => self.leave(&group),
+                Output::Ask(ask) => Box::pin(self.ask(ask)).await,
                 Output::Publish(publish) => Box::pin(self.publish(publish)).await,
                 Output::Close { code, reason, delay } => {
                     // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
-                    self.member.leave_all();
+                    self.leave_all();
                     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                     let reason = reason.unwrap_or_else(|| code.sentence().to_owned());
                     let goodbye = ServerFrame::Goodbye {
@@ -291,8 +295,30 @@ impl Connection<'_> {
         self.member.link()
     }
 
+    fn leave(&mut self, group: &GroupName) {
+        self.member.leave(group);
+        if let Some(at) = self.stays.iter().position(|stay| stay.group() == group) {
+            self.stays.swap_remove(at).leave();
+        }
+    }
+
+    /// The connection ends, and may come back as another one.
+    fn leave_all(&mut self) {
+        self.member.leave_all();
+        self.stays = Vec::new();
+    }
+
+    /// The connection is a member now; others may be told.
+    fn stay(&mut self, group: &GroupName, presence: policy::Presence) {
+        if presence != policy::Presence::Off && !self.stays.iter().any(|stay| stay.group() == group) {
+            let live = presence == policy::Presence::Live;
+            self.stays.push(self.context.presence.enter(group, self.session.user(), live));
+        }
+    }
+
     async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
         let policy = self.context.policies.of(&join.group);
+        let (group, presence) = (join.group.clone(), policy.presence);
         let slow = match policy.slow {
             SlowConsumer::Disconnect => Slow::Disconnect,
             SlowConsumer::DropOldest => Slow::DropOldest,
@@ -324,6 +350,12 @@ impl Connection<'_> {
             self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
         }
         self.member.join(prepared);
+        self.stay(&group, presence);
+    }
+
+    async fn ask(&mut self, ask: Ask) {
+        let roster = self.context.broker.roster(&ask.group, ask.after.as_ref(), ask.limit).await.map_err(failure);
+        self.session.handle(Input::Asked(ask, roster), now());
     }
 
     async fn read_standing(&mut self) {

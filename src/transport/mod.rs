@@ -21,6 +21,7 @@ use crate::{
     hub::Hub,
     metrics::Metrics,
     policy::Policies,
+    presence::Presence,
     protocol::Code,
     session::{self, Identity},
 };
@@ -66,6 +67,8 @@ pub struct Context {
     pub users: Arc<dyn Users>,
     /// What is allowed.
     pub policies: Arc<Policies>,
+    /// Who is where.
+    pub presence: Arc<Presence>,
     /// Who is who.
     pub authenticate: Authenticate,
     /// Which pages may connect.

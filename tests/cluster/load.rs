@@ -8,7 +8,11 @@ use crate::{
 };
 
 fn node(redis: &RedisServer) -> Running {
-    let node = Running::start(&["--redis", &redis.url(), "--workers", "1"]);
+    node_with(redis, &[])
+}
+
+fn node_with(redis: &RedisServer, args: &[&str]) -> Running {
+    let node = Running::start(&[&["--redis", &redis.url(), "--workers", "1"], args].concat());
     let end = Instant::now() + PATIENCE;
     while !node.asked("/readyz").starts_with("HTTP/1.1 200 ") {
         assert!(Instant::now() < end, "it is not ready: {}", node.asked("/readyz"));
@@ -54,6 +58,48 @@ fn those_who_lose_their_node_go_on_at_another_and_miss_nothing() {
     let report: fanfare::load::Report = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report.deliveries.due, report.connections.moved), (report.published.sent * 20, 20), "{report:?}");
     assert!(report.connections.back_us.max > 0, "{report:?}");
+}
+
+/// How many connections a node says are in a group, on all nodes.
+fn present(node: &Running, group: &str) -> u64 {
+    let request = format!("GET /v1/groups/{group}/presence HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n", node.key());
+    let answer = node.said(&(request + "Connection: close\r\n\r\n"));
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let presence: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer}"));
+    presence["connections"].as_u64().unwrap_or_else(|| panic!("no number: {answer}"))
+}
+
+fn until_present(node: &Running, group: &str, wanted: u64) {
+    let end = Instant::now() + PATIENCE;
+    while present(node, group) != wanted {
+        assert!(Instant::now() < end, "{} and not {wanted}", present(node, group));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn when_a_node_is_killed_under_load_it_is_soon_known_again_who_is_there() {
+    let redis = RedisServer::start();
+    let args = ["--set", "presence.default=live", "--set", "presence.grace=50ms", "--set", "redis.lease=600ms"];
+    let (mut a, b) = (node_with(&redis, &args), node_with(&redis, &args));
+    let publishing = publishing_at(&b);
+    let args = ["load", "--ws", "40", "--failover", &b.http, "--resume", "--rate", "200", "--duration", "60", "--groups", "2"];
+    let mut load = a.command(&[&args[..], &strs(&publishing)].concat()).spawn().unwrap();
+    a.until_it_has_delivered();
+    until_present(&b, "load_0", 20);
+    a.child.kill().unwrap();
+    let swept = || b.metric("fanfare_presence_swept_total");
+    let end = Instant::now() + PATIENCE;
+    while swept() < 2 {
+        assert!(Instant::now() < end, "the dead node's people are still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Everybody is at the other node by now, and nobody is counted twice.
+    ["load_0", "load_1"].iter().for_each(|group| until_present(&b, group, 20));
+    assert!(load.try_wait().unwrap().is_none(), "all this happened under load");
+    load.kill().unwrap();
+    load.wait().unwrap();
+    ["load_0", "load_1"].iter().for_each(|group| until_present(&b, group, 0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! - `sharing` is the ordinary life, `ways_in` is how a node gets at its server, `doctor` what is found there
 //! - `spread` has several servers, in `sentinels` the primary changes
-//! - `users` is what the application does with sessions, `leases` is who lives, `view` what is seen of it
+//! - `users` is what the application does with sessions, `leases` is who lives, `view` what is seen of it, `presence` who is where
 //! - `load` is the load generator on several nodes
 //! - `faults` makes a link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew
 //! - `model` makes anything fail at any time and compares with a simple model
@@ -21,6 +21,9 @@ mod lives;
 mod load;
 mod model;
 mod nodes;
+#[path = "../it/people.rs"]
+mod people;
+mod presence;
 mod redis;
 mod refusals;
 mod relay;

@@ -50,7 +50,7 @@ class Vectors(unittest.TestCase):
         self.assertEqual({(packed.hex(), text) for _, packed, text in examples()}, vectors)
 
     def test_every_frame_that_is_sent_has_an_example(self):
-        self.assertEqual({name for name, _, _ in examples()}, OPCODES.keys() - {"presence"})
+        self.assertEqual({name for name, _, _ in examples()}, OPCODES.keys())
 
 
 class Tables(unittest.TestCase):
@@ -60,8 +60,7 @@ class Tables(unittest.TestCase):
 
     def test_this_client_has_the_elements_of_the_document(self):
         for name, elements in rows(r"0x\w\w", r"`(\w+)`", r"\w+", r"([^|]*)"):
-            if name != "presence":
-                self.assertEqual(elements.count(",") + 2, LENGTHS[name], name)
+            self.assertEqual(elements.count(",") + 2, LENGTHS[name], name)
 
     def test_this_client_has_the_kinds_of_the_document(self):
         section = DOCUMENT[DOCUMENT.index("## 6. Event kinds") : DOCUMENT.index("## 7. Resuming")]

@@ -11,7 +11,7 @@ use fanfare::{
     broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
-    policy::{Pattern, Policies, Policy, SlowConsumer, Who},
+    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
     server::{BrokerConfig, Config, Http, Listen, Parts, Server, Tls},
     session::{self, Identity},
@@ -32,10 +32,19 @@ pub struct TestServer {
 /// What a test may want otherwise.
 pub fn config(workers: usize) -> Config {
     let any = "127.0.0.1:0".parse().ok();
-    let policy =
-        |pattern: &str, publish, history, slow| Policy { pattern: Pattern::new(pattern), subscribe: Who::Anyone, publish, history, slow };
+    let policy = |pattern: &str, publish, history, slow| Policy {
+        pattern: Pattern::new(pattern),
+        subscribe: Who::Anyone,
+        publish,
+        history,
+        slow,
+        presence: Presence::Off,
+    };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
+    let present = |pattern: &str, presence| Policy { presence, ..policy(pattern, Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) };
     let rules = vec![
+        present("room_*", Presence::Live),
+        present("quiet_*", Presence::List),
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
@@ -62,6 +71,7 @@ pub fn config(workers: usize) -> Config {
             connections: 10_000,
         },
         policies: Arc::new(Policies::new(rules, fallback)),
+        presence_grace: Duration::from_secs(5),
         // A token is the name of the user, and maybe groups after a colon; `bad` is refused.
         authenticate: Arc::new(|token| match token {
             None => Ok(Identity::default()),

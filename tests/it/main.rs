@@ -1,7 +1,7 @@
 //! Integration tests over real sockets: one binary, one file for each behaviour.
 //!
 //! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
-//! `load`: the load generator. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
+//! `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
 //! `users`: what the application does with sessions.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
@@ -13,6 +13,8 @@ mod drain;
 mod hostile;
 mod load;
 mod noise;
+mod people;
+mod presence;
 mod running;
 mod slow;
 mod steering;

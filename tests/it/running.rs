@@ -80,8 +80,13 @@ impl Running {
 
     /// The whole answer to a GET.
     pub fn asked(&self, path: &str) -> String {
+        self.said(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The whole answer to a request that asks for the connection to be closed.
+    pub fn said(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.http.strip_prefix("http://").unwrap()).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer

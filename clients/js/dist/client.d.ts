@@ -2,6 +2,7 @@ import { type ReconnectOptions } from './backoff.js';
 import { type Handler, type OnOptions, type Undo } from './emitter.js';
 import { type FanfareEvent, type Position } from './frames.js';
 import { Group, type GroupHost, type PublishOptions, type Receipt } from './group.js';
+import { type Presence, type PresenceOptions } from './presence.js';
 import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor } from './transport.js';
 export type State = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed';
 /** Why a token is asked for. */
@@ -22,6 +23,8 @@ export interface ClientOptions {
     /** In order of preference; default both. */
     transports?: TransportName[];
     reconnect?: ReconnectOptions;
+    /** Keeps positions in this tab, so that a page that is loaded anew gets what it missed meanwhile, and nothing that its handlers have had. */
+    persistPositions?: boolean;
     WebTransport?: WebTransportConstructor;
     WebSocket?: WebSocketConstructor;
     fetch?: typeof fetch;
@@ -64,6 +67,8 @@ export declare class Client implements GroupHost {
     /** The token of the next hello, and of the session that is there. */
     setToken(token: string): void;
     publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+    who(group: string, { after, limit, timeout }: PresenceOptions): Promise<Presence>;
+    moved(group: string, position: Position): void;
     release(name: string): void;
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;

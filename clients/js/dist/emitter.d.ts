@@ -9,5 +9,7 @@ export declare class Emitter {
     #private;
     constructor(failed: (error: unknown) => void);
     on(type: string, handler: Handler, options?: OnOptions): Undo;
+    /** Whether anybody would be told. */
+    has(type: string): boolean;
     emit(type: string, detail: unknown): void;
 }

@@ -1,10 +1,13 @@
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { type FanfareEvent, type Position } from './frames.js';
 import { FanfareError } from './errors.js';
+import { Attendance, type Presence, type PresenceOptions } from './presence.js';
 export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
 /** What a group needs of its client. */
 export interface GroupHost {
     publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+    who(group: string, options: PresenceOptions): Promise<Presence>;
+    moved(group: string, position: Position): void;
     release(group: string): void;
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
@@ -29,6 +32,7 @@ export declare class Subscription {
     position: Position | null;
     holders: number;
     readonly emitter: Emitter;
+    readonly attendance: Attendance;
     constructor(name: string, host: GroupHost, since: Position | null);
     /** From now on live events wait for `release`. */
     hold(): void;
@@ -38,6 +42,8 @@ export declare class Subscription {
     /** A live event, or one of a replay. */
     take(event: FanfareEvent, replayed: boolean): void;
     private deliver;
+    /** Everything up to there has been given to handlers, or will not come. */
+    move(position: Position): void;
     denied(error: FanfareError): void;
 }
 /** A holder's view of a group. Every `client.group(name)` gives one; the server is left when the last one leaves. */
@@ -48,10 +54,12 @@ export declare class Group {
     get state(): GroupState;
     /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
     get position(): Position | null;
-    /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, or for every event (`*`). Returns its undo. */
+    /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
     on(type: string, handler: Handler, options?: OnOptions): Undo;
     /** Sends an event to the group; resolves when the server has given it its place. */
     publish(kind: string, content: unknown, options?: PublishOptions): Promise<Receipt>;
+    /** Who is in the group, on all nodes; rejects where its policy does not say. */
+    presence(options?: PresenceOptions): Promise<Presence>;
     /** Stops this holder's handlers, and following when it was the last holder. */
     leave(): void;
     /** Every event from now on, until this holder leaves. A loop that falls 1,000 events behind fails: nothing is dropped silently. */

@@ -10,6 +10,8 @@ import { type FanfareEvent, type Frame, number, type Position } from './frames.j
 import { Group, Subscription, type GroupHost, type PublishOptions, type Receipt } from './group.js';
 import { rememberOutcome } from './memory.js';
 import { isHidden, watchPage } from './page.js';
+import { Positions } from './positions.js';
+import { Attendance, type Presence, type PresenceOptions } from './presence.js';
 import { Requests } from './requests.js';
 import { isExpired } from './token.js';
 import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor, Wire } from './transport.js';
@@ -32,6 +34,8 @@ export interface ClientOptions {
   /** In order of preference; default both. */
   transports?: TransportName[];
   reconnect?: ReconnectOptions;
+  /** Keeps positions in this tab, so that a page that is loaded anew gets what it missed meanwhile, and nothing that its handlers have had. */
+  persistPositions?: boolean;
   WebTransport?: WebTransportConstructor;
   WebSocket?: WebSocketConstructor;
   fetch?: typeof fetch;
@@ -56,6 +60,7 @@ export class Client implements GroupHost {
   readonly #requests = new Requests((frame) => this.#send(frame));
   readonly #groups = new Map<number, { name: string; epoch: number }>();
   readonly #backoff: Backoff;
+  readonly #positions: Positions | null;
   #state: State = 'idle';
   #wire: Wire | null = null;
   #abort: AbortController | null = null;
@@ -96,6 +101,7 @@ export class Client implements GroupHost {
     this.#options = options;
     this.#token = options.token;
     this.#backoff = new Backoff(options.reconnect);
+    this.#positions = options.persistPositions === true ? new Positions(options.url ?? '') : null;
   }
 
   get state(): State { return this.#state; }
@@ -110,7 +116,7 @@ export class Client implements GroupHost {
   group(name: string, options: { since?: Position } = {}): Group {
     let subscription = this.#subscriptions.get(name);
     if (subscription === undefined) {
-      subscription = new Subscription(name, this, options.since ?? null);
+      subscription = new Subscription(name, this, options.since ?? this.#positions?.get(name) ?? null);
       this.#subscriptions.set(name, subscription);
       if (this.#state === 'connected') this.#subscribe(subscription);
       else if (this.#state === 'idle' && !this.#final) this.connect().catch(() => {});
@@ -138,6 +144,7 @@ export class Client implements GroupHost {
     this.#unwatch?.();
     this.#unwatch = null;
     this.#drop();
+    this.#positions?.store();
     this.retry = null;
     this.#become('idle');
   }
@@ -175,8 +182,21 @@ export class Client implements GroupHost {
     return { id: wireFormat.eventId(answer[2]), position: [number(answer[3]), number(answer[4])] };
   }
 
+  async who(group: string, { after, limit, timeout = 5000 }: PresenceOptions): Promise<Presence> {
+    const options = { ...(after !== undefined && { after }), ...(limit !== undefined && { limit }) };
+    const answer = await this.#ask(wireFormat.WHO, [group, options], timeout);
+    const attendance = this.#subscriptions.get(group)?.attendance ?? new Attendance();
+    const { missed: _, ...presence } = attendance.answered(answer);
+    return presence;
+  }
+
+  moved(group: string, position: Position): void {
+    this.#positions?.note(group, position);
+  }
+
   release(name: string): void {
     this.#subscriptions.delete(name);
+    this.#positions?.forget(name);
     if (this.#state === 'connected') void this.#ask(wireFormat.UNSUBSCRIBE, [name], 5000).catch(() => {});
   }
 
@@ -300,7 +320,10 @@ export class Client implements GroupHost {
     const wire = this.#wire;
     this.#ask(wireFormat.SUBSCRIBE, fields, SUBSCRIBE_MS).catch((error: FanfareError) => {
       if (this.#wire !== wire || this.#subscriptions.get(name) !== subscription) return;
-      if (!error.retryable) return subscription.denied(error);
+      if (!error.retryable) {
+        subscription.release();
+        return subscription.denied(error);
+      }
       setTimeout(() => this.#wire === wire && this.#subscriptions.get(name) === subscription && this.#subscribeInOrder(subscription), error.retryAfter ?? RETRY_MS);
     });
   }
@@ -339,8 +362,9 @@ export class Client implements GroupHost {
     if (this.debug) console.debug('fanfare ←', frame);
     switch (frame[0]) {
       case wireFormat.EVENT: return this.#event(frame, replayed);
-      case wireFormat.SUBSCRIBED: return this.#subscribed(frame);
+      case wireFormat.SUBSCRIBED: return this.#subscribed(frame, replayed);
       case wireFormat.GAP: return this.#gap(frame);
+      case wireFormat.PRESENCE: return this.#presence(frame);
       case wireFormat.PING: return this.#send([wireFormat.PONG, number(frame[1])]);
       case wireFormat.PONG: return this.#requests.answer(-number(frame[1]), frame);
       case wireFormat.GOODBYE: return this.#lost(number(frame[1]), String(frame[2] ?? ''), frame[3] === true, number(frame[4]));
@@ -355,26 +379,52 @@ export class Client implements GroupHost {
     }
   }
 
-  #subscribed(frame: Frame): void {
-    const [, request, groupNumber, name, epoch, offset, recovered, missed] = frame;
+  #subscribed(frame: Frame, replayed: boolean): void {
+    const [, request, groupNumber, name] = frame;
     const group = String(name);
     const told = number(groupNumber);
-    this.#groups.set(told, { name: group, epoch: number(epoch) });
-    let subscription = this.#subscriptions.get(group);
-    if (subscription === undefined && request === 0) {
-      // The server follows the user's own group without being asked.
-      subscription = new Subscription(group, this, null);
-      this.#subscriptions.set(group, subscription);
-    }
-    if (subscription !== undefined) {
-      subscription.state = 'joined';
-      if (recovered === null || recovered === undefined) subscription.position = [number(epoch), number(offset)];
-      subscription.emitter.emit('joined', { recovered: recovered !== false, missed: number(missed) });
-    }
+    this.#groups.set(told, { name: group, epoch: number(frame[4]) });
+    const subscription = this.#subscriptions.get(group);
+    if (request === 0) this.#followed(group, subscription, frame);
+    else if (subscription !== undefined) this.#joined(subscription, frame, replayed);
     this.#requests.answer(number(request), frame);
     const early = this.#early.filter((event) => number(event[1]) === told);
     this.#early = this.#early.filter((event) => number(event[1]) !== told);
     for (const event of early) this.#event(event, false);
+  }
+
+  /** The server lets the session follow a group without being asked, and without knowing what the page has missed: that is asked for, and live events wait for the answer. */
+  #followed(group: string, known: Subscription | undefined, frame: Frame): void {
+    const subscription = known ?? new Subscription(group, this, this.#positions?.get(group) ?? null);
+    if (known === undefined) this.#subscriptions.set(group, subscription);
+    const resumes = subscription.state === 'joining' && subscription.position !== null && subscription.position[0] !== 0;
+    if (!resumes) return this.#joined(subscription, frame, true);
+    subscription.hold();
+    if (known === undefined) this.#subscribe(subscription);
+  }
+
+  #joined(subscription: Subscription, [, , , , epoch, offset, recovered, missed]: Frame, replayed: boolean): void {
+    // On the stream of live events the past comes in order, and with it what had to wait.
+    if (!replayed) subscription.drop();
+    subscription.state = 'joined';
+    if (recovered === null || recovered === undefined) subscription.move([number(epoch), number(offset)]);
+    subscription.emitter.emit('joined', { recovered: recovered !== false, missed: number(missed) });
+    if (subscription.attendance.known && subscription.emitter.has('presence')) this.#lookWho(subscription);
+  }
+
+  #presence(frame: Frame): void {
+    const subscription = this.#subscriptions.get(this.#groups.get(number(frame[1]))?.name ?? '');
+    const change = subscription?.attendance.changed(subscription.name, frame);
+    if (change === 'lost') this.#lookWho(subscription as Subscription);
+    else if (change) subscription?.emitter.emit('presence', change);
+  }
+
+  /** Changes may have been lost: asks how many there are, and tells if that is news. */
+  #lookWho({ name, attendance, emitter }: Subscription): void {
+    this.#ask(wireFormat.WHO, [name, { limit: 0 }], SUBSCRIBE_MS).then((answer) => {
+      const { list: _, next: __, missed, ...census } = attendance.answered(answer);
+      if (missed) emitter.emit('presence', { group: name, joined: [], left: [], ...census, missed });
+    }, () => {}); // The next change, or the next connection, finds out as well.
   }
 
   #event(frame: Frame, replayed: boolean): void {
@@ -395,7 +445,7 @@ export class Client implements GroupHost {
     const [from, to] = [number(frame[3]), number(frame[4])];
     // A gap whose place nobody knows moves nothing back.
     const reached = subscription.position?.[0] === group.epoch ? subscription.position[1] : 0;
-    subscription.position = [group.epoch, Math.max(reached, to)];
+    subscription.move([group.epoch, Math.max(reached, to)]);
     const gap = { group: group.name, from, to, count: typeof frame[5] === 'number' ? frame[5] : null, reason: GAP_REASONS[number(frame[6])] ?? 'unknown' };
     subscription.emitter.emit('gap', gap);
     this.#emitter.emit('gap', gap);
@@ -452,6 +502,7 @@ export class Client implements GroupHost {
   #sleep(): void {
     if (this.#state === 'idle' || this.#state === 'failed') return;
     this.#drop();
+    this.#positions?.store();
     this.#pause('the page is asleep');
   }
 

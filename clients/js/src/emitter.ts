@@ -28,6 +28,11 @@ export class Emitter {
     return undo;
   }
 
+  /** Whether anybody would be told. */
+  has(type: string): boolean {
+    return (this.#handlers.get(type)?.size ?? 0) > 0;
+  }
+
   emit(type: string, detail: unknown): void {
     for (const handler of [...(this.#handlers.get(type) ?? [])]) {
       try {

@@ -4,12 +4,15 @@ import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { type FanfareEvent, type Position } from './frames.js';
 import { FanfareError } from './errors.js';
 import { Feed } from './feed.js';
+import { Attendance, type Presence, type PresenceOptions } from './presence.js';
 
 export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
 
 /** What a group needs of its client. */
 export interface GroupHost {
   publish(group: string, kind: string, content: unknown, options: PublishOptions): Promise<Receipt>;
+  who(group: string, options: PresenceOptions): Promise<Presence>;
+  moved(group: string, position: Position): void;
   release(group: string): void;
   failed(error: unknown): void;
   dispatch(event: FanfareEvent): void;
@@ -41,6 +44,7 @@ export class Subscription {
   position: Position | null;
   holders = 0;
   readonly emitter: Emitter;
+  readonly attendance = new Attendance();
   readonly #ids: string[] = [];
   #held: FanfareEvent[] | null = null;
 
@@ -79,7 +83,7 @@ export class Subscription {
     if (this.#ids.includes(event.id)) return;
     if (event.offset > 0 && this.position !== null && this.position[0] === event.epoch) {
       if (event.offset <= this.position[1]) return;
-      this.position = [event.epoch, event.offset];
+      this.move([event.epoch, event.offset]);
     }
     this.#ids.push(event.id);
     if (this.#ids.length > REMEMBERED) this.#ids.shift();
@@ -87,6 +91,12 @@ export class Subscription {
     this.emitter.emit(type, event);
     this.emitter.emit('*', event);
     this.host.dispatch(event);
+  }
+
+  /** Everything up to there has been given to handlers, or will not come. */
+  move(position: Position): void {
+    this.position = position;
+    this.host.moved(this.name, position);
   }
 
   denied(error: FanfareError): void {
@@ -112,7 +122,7 @@ export class Group {
   /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
   get position(): Position | null { return this.#subscription.position; }
 
-  /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, or for every event (`*`). Returns its undo. */
+  /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
   on(type: string, handler: Handler, options: OnOptions = {}): Undo {
     const undo = this.#subscription.emitter.on(type, handler, options);
     this.#undo.add(undo);
@@ -125,6 +135,11 @@ export class Group {
   /** Sends an event to the group; resolves when the server has given it its place. */
   publish(kind: string, content: unknown, options: PublishOptions = {}): Promise<Receipt> {
     return this.#subscription.host.publish(this.name, kind, content, options);
+  }
+
+  /** Who is in the group, on all nodes; rejects where its policy does not say. */
+  presence(options: PresenceOptions = {}): Promise<Presence> {
+    return this.#subscription.host.who(this.name, options);
   }
 
   /** Stops this holder's handlers, and following when it was the last holder. */

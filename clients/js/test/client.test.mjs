@@ -241,3 +241,172 @@ test('old objects are exactly the old ones', () => {
   assert.equal(legacyObject({ ...base, kind: 'chat.typing' }), null);
   assert.equal(megabytes(2_457_600), '2.34 MB');
 });
+
+/** Follows `a`, as group number 3. */
+async function following(client, socket, position = [7, 10]) {
+  const group = client.group('a');
+  const [, request] = await ask(socket, 2);
+  socket.say(0x12, request, 3, 'a', ...position, null, 0);
+  return group;
+}
+
+test('who is in a group is asked for in parts', async () => {
+  const { client, socket } = await connected();
+  const group = await following(client, socket);
+  const asked = group.presence({ after: 'bob', limit: 2 });
+  const [, request, name, options] = await ask(socket, 6);
+  assert.deepEqual([name, options], ['a', { after: 'bob', limit: 2 }]);
+  socket.say(0x17, request, 'a', 5, 9, 4, 1, 7, [['cy', 2], ['dan', 1]], 'dan');
+  assert.deepEqual(await asked, { users: 4, anonymous: 1, connections: 7, list: [{ user: 'cy', connections: 2 }, { user: 'dan', connections: 1 }], next: 'dan' });
+  const refused = group.presence();
+  const [, second] = await until(() => socket.sent.filter(([op]) => op === 6)[1]);
+  socket.say(0x16, second, 4302, 'the policy of the group does not allow this', null);
+  await assert.rejects(refused, { code: 4302 });
+  client.disconnect();
+});
+
+test('who comes and goes is told once, and what was missed is not hidden', async () => {
+  const { client, socket } = await connected();
+  const group = await following(client, socket);
+  const told = [];
+  group.on('presence', ({ joined, left, users, missed }) => told.push([joined.join(), left.join(), users, missed].join(' ')));
+  socket.say(0x22, 3, 5, 8, ['ann'], [], 1, 0, 1);
+  socket.say(0x22, 3, 5, 9, ['bob'], ['ann'], 1, 0, 1);
+  socket.say(0x22, 3, 5, 9, ['bob'], ['ann'], 1, 0, 1);
+  socket.say(0x22, 3, 5, 12, ['cy'], [], 3, 0, 3);
+  socket.say(0x22, 3, 6, 1, ['dan'], [], 4, 0, 4);
+  socket.say(0x22, 99, 6, 2, ['eve'], [], 5, 0, 5);
+  assert.deepEqual(told.splice(0), ['ann  1 false', 'bob ann 1 false', 'cy  3 true', 'dan  4 true']);
+  // Changes may have been lost: it looks, and tells only if there is news.
+  socket.say(0x22, 3, 0, 0, [], [], 0, 0, 0);
+  const [, request] = await ask(socket, 6);
+  socket.say(0x17, request, 'a', 6, 1, 4, 0, 4, [], null);
+  socket.say(0x22, 3, 0, 0, [], [], 0, 0, 0);
+  const [, second] = await until(() => socket.sent.filter(([op]) => op === 6)[1]);
+  socket.say(0x17, second, 'a', 6, 3, 2, 0, 2, [], null);
+  await until(() => told.length > 0);
+  assert.deepEqual(told, ['  2 true']);
+  client.disconnect();
+});
+
+test('a list that is older than a change does not undo it, and a change that is older than a list is skipped', async () => {
+  const { client, socket } = await connected();
+  const group = await following(client, socket);
+  const told = [];
+  group.on('presence', ({ joined, missed }) => told.push([joined.join(), missed]));
+  const asked = group.presence();
+  const [, request] = await ask(socket, 6);
+  socket.say(0x22, 3, 5, 9, ['ann'], [], 1, 0, 1);
+  socket.say(0x17, request, 'a', 5, 8, 0, 0, 0, [], null);
+  assert.equal((await asked).users, 0);
+  socket.say(0x22, 3, 5, 10, ['bob'], [], 2, 0, 2);
+  const again = group.presence();
+  const [, second] = await until(() => socket.sent.filter(([op]) => op === 6)[1]);
+  socket.say(0x17, second, 'a', 5, 12, 4, 0, 4, [], null);
+  assert.equal((await again).users, 4);
+  socket.say(0x22, 3, 5, 11, ['cy'], [], 3, 0, 3);
+  socket.say(0x22, 3, 5, 13, ['eve'], [], 5, 0, 5);
+  assert.deepEqual(told, [['ann', false], ['bob', false], ['eve', false]]);
+  client.disconnect();
+});
+
+test('whoever was away looks who is there when somebody wants to know', async () => {
+  const { client, socket } = await connected();
+  const group = await following(client, socket);
+  const told = [];
+  group.on('presence', ({ users, missed }) => told.push([users, missed]));
+  socket.say(0x22, 3, 5, 8, ['ann'], [], 1, 0, 1);
+  socket.lose();
+  const again = await until(() => FakeSocket.made[1]?.sent.length && FakeSocket.made[1]);
+  again.say(0x11, 1, 's2', { ping: 25_000 });
+  const [, second] = await ask(again, 2);
+  again.say(0x12, second, 3, 'a', 7, 10, true, 0);
+  const [, request, , options] = await ask(again, 6);
+  assert.deepEqual(options, { limit: 0 });
+  again.say(0x17, request, 'a', 5, 11, 6, 0, 6, [], null);
+  await until(() => told.length === 2);
+  assert.deepEqual(told, [[1, false], [6, true]]);
+  client.disconnect();
+});
+
+test("a user's own group, which the server follows by itself, resumes as well", async () => {
+  const { client, socket } = await connected();
+  const seen = [];
+  client.on('message', ({ offset }) => seen.push(offset));
+  socket.say(0x12, 0, 1, 'user.ann', 7, 10, null, 0);
+  socket.say(...event(1, 11, 1001, 'live'));
+  socket.lose();
+  const again = await until(() => FakeSocket.made[1]?.sent.length && FakeSocket.made[1]);
+  again.say(0x11, 1, 's2', { ping: 25_000, user: 'ann' });
+  again.say(0x12, 0, 1, 'user.ann', 7, 13, null, 0);
+  const [, request, name, options] = await ask(again, 2);
+  assert.deepEqual([name, options], ['user.ann', { since: [7, 11] }]);
+  again.say(...event(1, 14, 1004, 'comes before the answer, and is in it'));
+  again.say(0x12, request, 1, 'user.ann', 7, 14, true, 3);
+  for (const offset of [12, 13, 14, 15]) again.say(...event(1, offset, 990 + offset, 'x'));
+  assert.deepEqual(seen, [11, 12, 13, 14, 15]);
+  client.disconnect();
+});
+
+/** The storage of a tab. */
+function storage(t) {
+  const kept = new Map();
+  globalThis.sessionStorage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => void kept.set(key, value), removeItem: (key) => void kept.delete(key) };
+  t.after(() => delete globalThis.sessionStorage);
+  return kept;
+}
+
+test('a page that is loaded anew resumes where its handlers were, if it is asked to', async (t) => {
+  const kept = storage(t);
+  const first = await connected({ persistPositions: true });
+  await following(first.client, first.socket);
+  first.socket.say(0x12, 0, 1, 'user.ann', 9, 20, null, 0);
+  first.socket.say(...event(3, 11, 1001, 'seen'));
+  first.client.group('b').leave();
+  first.client.disconnect();
+  const { client, socket } = await connected({ persistPositions: true });
+  const seen = [];
+  client.on('message', ({ group, offset }) => seen.push([group, offset]));
+  const group = client.group('a');
+  const [, request, , options] = await ask(socket, 2);
+  assert.deepEqual(options, { since: [7, 11] });
+  socket.say(0x12, request, 3, 'a', 7, 12, true, 1);
+  socket.say(...event(3, 12, 1002, 'missed'));
+  socket.say(0x12, 0, 1, 'user.ann', 9, 21, null, 0);
+  const [, own, name, since] = await until(() => socket.sent.filter(([op, , name]) => op === 2 && name === 'user.ann')[0]);
+  assert.deepEqual([name, since], ['user.ann', { since: [9, 20] }]);
+  socket.say(0x12, own, 1, 'user.ann', 9, 21, true, 1);
+  socket.say(...event(1, 21, 1003, 'missed'));
+  assert.deepEqual(seen, [['a', 12], ['user.ann', 21]]);
+  group.leave();
+  client.disconnect();
+  assert.deepEqual(JSON.parse(kept.get('fanfare.positions ')), { 'user.ann': [9, 21] });
+  // Another page that does not ask for it begins now, and so does one whose storage holds nonsense.
+  for (const [stored, persistPositions] of [['{"a":[7,11]}', false], ['{"a":[7]', true], ['{"a":["x",1],"b":null}', true]]) {
+    kept.set('fanfare.positions ', stored);
+    const other = await connected({ persistPositions });
+    other.client.group('a');
+    assert.deepEqual((await ask(other.socket, 2)).slice(2), ['a']);
+    other.client.disconnect();
+  }
+});
+
+test('positions are stored soon after they move, and no more groups than a thousand', async (t) => {
+  const kept = storage(t);
+  const { client, socket } = await connected({ persistPositions: true });
+  await following(client, socket);
+  await until(() => kept.get('fanfare.positions ') === '{"a":[7,10]}');
+  for (let n = 0; n < 1000; n++) socket.say(0x12, 0, 100 + n, `user.${n}`, 1, n, null, 0);
+  client.disconnect();
+  const stored = Object.keys(JSON.parse(kept.get('fanfare.positions ')));
+  assert.deepEqual([stored.length, stored[0], stored.at(-1)], [1000, 'user.0', 'user.999']);
+});
+
+test('positions do without a storage that may not be used', async (t) => {
+  globalThis.sessionStorage = { getItem: () => { throw new Error('forbidden'); }, setItem: () => { throw new Error('forbidden'); } };
+  t.after(() => delete globalThis.sessionStorage);
+  const { client, socket } = await connected({ persistPositions: true });
+  const group = await following(client, socket);
+  assert.deepEqual(group.position, [7, 10]);
+  client.disconnect();
+});

@@ -28,7 +28,7 @@ async fn a_group_shows_members_position_and_policy() {
     assert_eq!(after["position"], json!({"epoch": receipt["epoch"], "offset": 1}));
     assert_eq!(
         after["policy"],
-        json!({"pattern": "kept_*", "subscribe": "authenticated", "publish": "nobody", "slow": "disconnect",
+        json!({"pattern": "kept_*", "subscribe": "authenticated", "publish": "nobody", "slow": "disconnect", "presence": "list",
                "history": {"size": 5, "ttl_seconds": 60}})
     );
     let other = world.get("/v1/groups/other").await.json();
@@ -126,4 +126,35 @@ async fn metrics_count_requests_by_route_and_need_a_key_unless_opened() {
     }
     world.api.open_metrics = true;
     assert_eq!(world.send(bare()).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_in_a_group_is_counted_and_listed_in_pages() {
+    let world = world();
+    let nobody = world.get("/v1/groups/kept_a/presence").await.json();
+    assert_eq!(nobody, json!({"users": 0, "anonymous": 0, "connections": 0, "epoch": 0, "version": 0, "list": [], "next": null}));
+    let connections = [("ann", 1), ("bob", 2), ("cy", 1)].map(|(user, count)| (UserId::parse(user).ok(), count));
+    let connections = connections.into_iter().chain([(None, 4)]).collect();
+    let group = GroupName::parse("kept_a").unwrap();
+    world.api.broker.attend(vec![Attendance { group, live: false, connections }]);
+    let first = world.get("/v1/groups/kept_a/presence?limit=2").await.json();
+    assert_eq!(
+        (&first["users"], &first["anonymous"], &first["connections"], &first["version"]),
+        (&json!(3), &json!(4), &json!(8), &json!(1))
+    );
+    assert_eq!(first["list"], json!([{"user": "ann", "connections": 1}, {"user": "bob", "connections": 2}]));
+    let second = world.get("/v1/groups/kept_a/presence?limit=2&after=bob").await.json();
+    assert_eq!((&second["list"], &second["next"]), (&json!([{"user": "cy", "connections": 1}]), &Value::Null));
+    assert_eq!(first["next"], "bob");
+}
+
+#[tokio::test]
+async fn a_question_who_is_there_that_breaks_a_rule_says_which() {
+    let world = world();
+    let detail = world.get("/v1/groups/other/presence").await.problem(422, "no_presence");
+    assert!(detail.contains(r#"match = "*""#) && detail.contains(r#"set it to "list" or "live""#), "{detail}");
+    let detail = world.get("/v1/groups/kept_a/presence?after=a%20b").await.problem(400, "bad_parameter");
+    assert!(detail.starts_with("after: user id contains ' '"), "{detail}");
+    world.get("/v1/groups/kept_a/presence?limit=1001").await.problem(400, "bad_parameter");
+    world.get("/v1/groups/a%20b/presence").await.problem(422, "bad_group_name");
 }

@@ -3,13 +3,17 @@
 //! Names of keys and channels: after the prefix and a colon `life`; `m:` meta, `h:` history and `g:` channel of a group; `k:` an
 //! idempotency key;
 //! `n:` a node number; `p:` a node's channel for probes; `lease:` what says that a node lives, and `nodes` the list of nodes; `u:` what
-//! stands for a user. Group names contain no
-//! colon, so no two of them can be the same.
+//! stands for a user. Who is where: `wu:` users and `wc:` counts of a group; `wr:` a roll, `rolls` the list of them, `ws:` a roll's share of a
+//! group, `wx:` what keeps the roll of a node that has stopped. Group names contain no colon, so no two of them can be the same.
+
+mod presence;
 
 use std::{fmt::Write as _, sync::LazyLock, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use sha1::{Digest as _, Sha1};
+
+pub(super) use presence::Part;
 
 use super::{
     resp::{put_bulk, put_head},
@@ -256,10 +260,10 @@ impl Commands {
         Command::script(&LEASE, &keys.each_ref().map(|key| &key[..]), &[node.as_bytes(), says, ms(ttl).to_string().as_bytes()])
     }
 
-    /// Gives a node's lease up, and takes the node off the list.
-    pub(super) fn end_lease(&self, node: &str) -> [Command; 2] {
+    /// Gives a node's lease up, and takes the node off the list. Who was there by it is kept for as long as the lease would have lasted.
+    pub(super) fn end_lease(&self, node: &str, ttl: Duration) -> [Command; 3] {
         let (lease, list) = (self.lease_key(node), self.key("nodes", ""));
-        [Command::plain(&[b"DEL", &lease]), Command::plain(&[b"ZREM", &list, node.as_bytes()])]
+        [self.leave_behind(node, ttl), Command::plain(&[b"DEL", &lease]), Command::plain(&[b"ZREM", &list, node.as_bytes()])]
     }
 
     /// Nodes that may live, at most so many.

@@ -98,7 +98,7 @@ mod tests {
             let user = UserId::parse("ann@x").unwrap();
             let bytes = encode(EventId::from_number(7), "node", &user, &demand);
             let placed = [&[0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1][..], &bytes].concat();
-            let (epoch, event) = message::decode(placed.into()).unwrap();
+            let (epoch, event) = message::decode_event(placed.into()).unwrap();
             let directive = Directive { user, demand, position: Position { epoch: 9, offset: 5 } };
             assert_eq!(decode(epoch, &event), Some((directive, "node".to_owned())));
         }

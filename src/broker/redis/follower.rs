@@ -24,8 +24,10 @@ use self::{
 use super::{
     Backoff, Config,
     command::{Command, Commands, Range},
-    message, now,
+    message::{self, Message},
+    now,
     pipeline::Pipeline,
+    presence::Register,
     random_epoch,
     resp::{Reply, put_command},
     sentinel::{Found, Locator},
@@ -37,7 +39,7 @@ use super::{
 use crate::{
     broker::{Deliver, Error},
     metrics::{RedisLink, RedisMetrics},
-    protocol::{Event, GroupName, Position},
+    protocol::{Event, GroupName, Position, PresenceChange},
 };
 
 /// Names in one SUBSCRIBE or UNSUBSCRIBE.
@@ -69,6 +71,7 @@ struct Hub {
     waiting: Arc<Waiting>,
     status: Arc<Status>,
     metrics: RedisMetrics,
+    register: Register,
     table: Table,
     probe_channel: Vec<u8>,
     /// No group of anybody's.
@@ -93,6 +96,7 @@ impl Follower {
         waiting: Arc<Waiting>,
         status: Arc<Status>,
         metrics: RedisMetrics,
+        register: Register,
         node: &str,
     ) -> (Self, mpsc::Sender<Attach>, Arc<Detached>) {
         let (sender, attaching) = mpsc::channel(ATTACHING);
@@ -108,6 +112,7 @@ impl Follower {
             waiting,
             status,
             metrics,
+            register,
             table,
             probe_channel,
             directives: GroupName::directives(),
@@ -306,7 +311,10 @@ impl Hub {
             }
             b"subscribe" => {
                 if let Some(group) = self.commands.group(&channel) {
-                    self.table.subscribed(group);
+                    let was_away = self.table.subscribed(group);
+                    if was_away && self.register.is_live(group) {
+                        self.table.presence(group, PresenceChange::lost());
+                    }
                 }
             }
             _ => {}
@@ -323,7 +331,8 @@ impl Hub {
         }
         let Some(group) = self.commands.group(channel) else { return };
         match message::decode(payload) {
-            Some((epoch, event)) => self.table.message(group, epoch, event),
+            Some(Message::Event(epoch, event)) => self.table.message(group, epoch, event),
+            Some(Message::Presence(change)) => self.table.presence(group, change),
             None => {
                 self.metrics.foreign.inc();
                 warn!("a message on a channel of ours is no event: does something else use this prefix?");
@@ -348,6 +357,6 @@ impl Hub {
 pub(super) fn page(reply: Reply) -> Option<Page> {
     let mut items = reply.array()?.into_iter();
     let (epoch, offset, start) = (items.next()?.unsigned()?, items.next()?.unsigned()?, items.next()?.unsigned()?);
-    let events: Vec<(u32, Event)> = items.next()?.array()?.into_iter().filter_map(|item| message::decode(item.bytes()?)).collect();
+    let events: Vec<(u32, Event)> = items.next()?.array()?.into_iter().filter_map(|item| message::decode_event(item.bytes()?)).collect();
     Some(Page { top: Position { epoch: u32::try_from(epoch).ok()?, offset }, start, events })
 }

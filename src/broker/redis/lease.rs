@@ -105,8 +105,8 @@ impl Keeper {
     }
 
     async fn give_up(&self) -> Result<(), Error> {
-        let [lease, list] = self.commands.end_lease(&self.node);
-        futures_util::try_join!(self.pipeline.call(lease), self.pipeline.call(list)).map(drop)
+        let commands = self.commands.end_lease(&self.node, self.config.lease);
+        futures_util::future::try_join_all(commands.map(|command| self.pipeline.call(command))).await.map(drop)
     }
 }
 

@@ -15,7 +15,9 @@ mod follower;
 mod lease;
 mod message;
 mod pipeline;
+mod presence;
 mod resp;
+mod roll;
 mod sentinel;
 mod spread;
 mod status;
@@ -47,18 +49,19 @@ use self::{
     follower::{Attach, Detached, Follower},
     lease::Keeper,
     pipeline::{Driver, Pipeline, Role},
+    presence::{Register, Registrar},
     resp::Reply,
     sentinel::Locator,
     status::Status,
     users::{Courier, Ends, Waiting},
 };
 use super::{
-    Answer, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
-    memory::Clock,
+    Answer, Attendance, Broker, Cluster, Deliver, Demand, Describe, Error, History, Host, Node, Publication, Reached, Receipt, Standing,
+    Users, memory::Clock,
 };
 use crate::{
     metrics::{Metrics, RedisMetrics},
-    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, UserId},
+    protocol::{Event, EventId, GroupName, IdGenerator, Position, Retention, Roster, UserId},
 };
 
 /// How a node uses Redis.
@@ -149,6 +152,7 @@ pub struct Redis {
     lease: Lease,
     describe: Describe,
     waiting: Arc<Waiting>,
+    register: Register,
 }
 
 /// The thread behind the broker. It ends when this is dropped.
@@ -200,9 +204,10 @@ impl Redis {
         let commands = Commands::new(&config.prefix);
         let status = Arc::new(Status::new(config.name(), metrics.clone()));
         let node = (host.describe)().id;
-        let ends = Ends::new(&host, &node, all_metrics, metrics.clone());
+        let ends = Ends::new(&host, &node, all_metrics.clone(), metrics.clone());
         let (waiting, sorter) = (ends.waiting.clone(), ends.sorter.clone());
         let Host { deliver, describe, .. } = host;
+        let register = Register::new(&node);
         let (driver, pipeline) = Driver::new(
             config.clone(),
             locator.clone(),
@@ -222,14 +227,38 @@ impl Redis {
             waiting.clone(),
             status.clone(),
             metrics.clone(),
+            register.clone(),
             &node,
         );
         let (keeper, lease) = Keeper::new(config.clone(), commands.clone(), pipeline.clone(), status.clone(), describe.clone());
         let (stop, stopping) = watch::channel(false);
+        let registrar = Registrar::new(
+            config.clone(),
+            commands.clone(),
+            pipeline.clone(),
+            status.clone(),
+            lease.clone(),
+            register.clone(),
+            all_metrics,
+        );
         let courier = ends.courier(commands.clone(), pipeline.clone(), attaching.clone());
-        let thread = spawn(driver, follower, keeper, courier, locator, stopping)?;
-        let redis =
-            Self { config, commands, pipeline, attaching, detached, deliver, ids, clock, status, metrics, lease, describe, waiting };
+        let thread = spawn(driver, follower, registrar, keeper, courier, locator, stopping)?;
+        let redis = Self {
+            config,
+            commands,
+            pipeline,
+            attaching,
+            detached,
+            deliver,
+            ids,
+            clock,
+            status,
+            metrics,
+            lease,
+            describe,
+            waiting,
+            register,
+        };
         Ok((Arc::new(redis), Running { stop, thread: Some(thread) }))
     }
 
@@ -311,6 +340,14 @@ impl Broker for Redis {
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
         Box::pin(self.history_now(group, after, up_to, limit))
     }
+
+    fn attend(&self, attendances: Vec<Attendance>) {
+        self.register.attend(attendances);
+    }
+
+    fn roster<'a>(&'a self, group: &'a GroupName, after: Option<&'a UserId>, limit: usize) -> Answer<'a, Roster> {
+        Box::pin(presence::roster(&self.commands, &self.pipeline, group, after, limit))
+    }
 }
 
 impl Users for Redis {
@@ -351,6 +388,7 @@ fn receipt(reply: Reply, subscribers: usize) -> Option<Receipt> {
 fn spawn(
     driver: Driver,
     follower: Follower,
+    registrar: Registrar,
     keeper: Keeper,
     courier: Courier,
     locator: Arc<Locator>,
@@ -363,6 +401,7 @@ fn spawn(
                 () = driver.run() => error!("the link for commands has ended"),
                 () = follower.run() => error!("the link for events has ended"),
                 () = locator.watch() => error!("the watch over sentinels has ended"),
+                () = registrar.run() => error!("telling who is here has ended"),
                 () = courier.run() => error!("directives have ended"),
                 () = keeper.run(stop.wait_for(|stop| *stop)) => {}
             }

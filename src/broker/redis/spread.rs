@@ -14,9 +14,12 @@ use sha1::{Digest as _, Sha1};
 
 use super::{Common, Config, Redis, Role, Running, lease};
 use crate::{
-    broker::{Answer, Broker, Cluster, Demand, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users, memory::Clock},
+    broker::{
+        Answer, Attendance, Broker, Cluster, Demand, Error, History, Host, Node, Publication, Reached, Receipt, Standing, Users,
+        memory::Clock,
+    },
     metrics::Metrics,
-    protocol::{GroupName, Position, Retention, UserId},
+    protocol::{GroupName, Position, Retention, Roster, UserId},
 };
 
 /// See the [module](self).
@@ -135,6 +138,16 @@ impl Broker for Spread {
 
     fn history<'a>(&'a self, group: &'a GroupName, after: u64, up_to: u64, limit: usize) -> Answer<'a, History> {
         self.of(group).history(group, after, up_to, limit)
+    }
+
+    fn attend(&self, attendances: Vec<Attendance>) {
+        for attendance in attendances {
+            self.of(&attendance.group).attend(vec![attendance]);
+        }
+    }
+
+    fn roster<'a>(&'a self, group: &'a GroupName, after: Option<&'a UserId>, limit: usize) -> Answer<'a, Roster> {
+        self.of(group).roster(group, after, limit)
     }
 }
 

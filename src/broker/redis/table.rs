@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use self::followed::{Followed, Held, State, refuse};
 use crate::{
     broker::{Error, Item},
-    protocol::{Event, Gap, GapReason, GroupName, Position, Retention},
+    protocol::{Event, Gap, GapReason, GroupName, Position, PresenceChange, Retention},
 };
 
 /// What a request to attach is answered with.
@@ -149,11 +149,12 @@ impl Table {
         }
     }
 
-    /// Redis has confirmed a subscription.
-    pub(super) fn subscribed(&mut self, group: &str) {
-        let Some(followed) = self.groups.get_mut(group) else { return };
+    /// Redis has confirmed a subscription. Says whether it had been interrupted.
+    pub(super) fn subscribed(&mut self, group: &str) -> bool {
+        let Some(followed) = self.groups.get_mut(group) else { return false };
         let name = followed.name.clone();
-        match followed.state {
+        let before = followed.state;
+        match before {
             State::Subscribing => self.place(&name),
             State::Interrupted => {
                 followed.state = State::Following;
@@ -167,6 +168,7 @@ impl Table {
             }
             State::Placing | State::Unplaced | State::Following => {}
         }
+        before == State::Interrupted
     }
 
     /// Finds out where the group begins.
@@ -198,18 +200,28 @@ impl Table {
         }
     }
 
+    /// It has changed who is there.
+    pub(super) fn presence(&mut self, group: &str, change: PresenceChange) {
+        if let Some(followed) = self.groups.get_mut(group).filter(|followed| followed.is_placed() && followed.attached > 0) {
+            followed.presence(Arc::new(change), &mut self.deliveries);
+        }
+    }
+
     /// Delivers what is held and continues the position. If there is a hole, it is read.
     fn go_on(&mut self, group: &str) {
         let Some(followed) = self.groups.get_mut(group) else { return };
+        let changes = std::mem::take(&mut followed.after_read);
+        followed.tell(changes, &mut self.deliveries);
         while let Some(held) = followed.held.front() {
             let Position { epoch, offset } = followed.position;
             if held.epoch != epoch || held.event.offset > offset + 1 {
                 return self.repair(group);
             }
-            if let Some(Held { event, .. }) = followed.held.pop_front()
-                && event.offset > offset
-            {
-                followed.deliver(event, &mut self.deliveries);
+            if let Some(Held { event, then, .. }) = followed.held.pop_front() {
+                if event.offset > offset {
+                    followed.deliver(event, &mut self.deliveries);
+                }
+                followed.tell(then, &mut self.deliveries);
             }
         }
     }

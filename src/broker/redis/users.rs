@@ -124,6 +124,8 @@ impl Deliver for Sorter {
         match item {
             Item::Event(epoch, event) => self.direct(epoch, &event),
             Item::Gap(gap) => self.lost(gap),
+            // Nobody is a member of it.
+            Item::Presence(_) => Ok(0),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{Answer, Page, Read, Why};
 use crate::{
     broker::{Error, Item, redis::RETRY_AFTER},
-    protocol::{Event, Gap, GapReason, GroupName, Position, Retention},
+    protocol::{Event, Gap, GapReason, GroupName, Position, PresenceChange, Retention},
 };
 
 /// Events of one group that are held back while what is before them is read; older ones can be read again.
@@ -28,6 +28,8 @@ pub(super) struct Followed {
     /// Reads for place or repair so far; one that is under way is the last of them.
     pub(super) reads: u64,
     pub(super) reading: bool,
+    /// What has changed of who is there while a read was under way and nothing was held back.
+    pub(super) after_read: Vec<Arc<PresenceChange>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub(super) struct Held {
     pub(super) event: Arc<Event>,
     /// How many reads had been begun when it came.
     pub(super) reads: u64,
+    /// What has changed of who is there between this event and the next.
+    pub(super) then: Vec<Arc<PresenceChange>>,
 }
 
 pub(super) fn refuse(answer: Answer) {
@@ -71,6 +75,7 @@ impl Followed {
             held: VecDeque::new(),
             reads: 0,
             reading: false,
+            after_read: Vec::new(),
         }
     }
 
@@ -100,7 +105,7 @@ impl Followed {
         if self.held.len() == HELD {
             self.held.pop_front();
         }
-        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads });
+        self.held.push_back(Held { epoch, event: Arc::new(event), reads: self.reads, then: Vec::new() });
     }
 
     /// What came before the latest read began, and is of another epoch than it found, is from before that epoch.
@@ -112,6 +117,23 @@ impl Followed {
     pub(super) fn deliver(&mut self, event: Arc<Event>, deliveries: &mut VecDeque<(GroupName, Item)>) {
         self.position.offset = event.offset;
         deliveries.push_back((self.name.clone(), Item::Event(self.position.epoch, event)));
+    }
+
+    /// Gives a change of who is there its place: after what came before it. Nobody waits for it: what overflows is missed, and whoever keeps count sees
+    /// that.
+    pub(super) fn presence(&mut self, change: Arc<PresenceChange>, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        let waiting = match self.held.back_mut() {
+            Some(held) => &mut held.then,
+            None if self.reading => &mut self.after_read,
+            None => return self.tell(vec![change], deliveries),
+        };
+        if waiting.len() < HELD {
+            waiting.push(change);
+        }
+    }
+
+    pub(super) fn tell(&self, changes: Vec<Arc<PresenceChange>>, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        deliveries.extend(changes.into_iter().map(|change| (self.name.clone(), Item::Presence(change))));
     }
 
     /// Tells that the events up to offset `to` will not come.

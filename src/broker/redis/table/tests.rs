@@ -1,7 +1,7 @@
 //! The table as a conversation: one input, the exact outputs.
 
 use super::*;
-use crate::protocol::{Content, EventId};
+use crate::protocol::{Census, Content, EventId};
 
 const KEPT: Option<Retention> = Some(Retention { size: 100, ttl: Duration::from_secs(60) });
 const LINGER: Duration = Duration::from_secs(5);
@@ -66,6 +66,7 @@ impl World {
             Item::Event(epoch, event) => format!("{epoch}:{}", event.offset),
             Item::Gap(Gap { epoch, from: 0, reason, .. }) => format!("gap {epoch} {}", reason.name()),
             Item::Gap(Gap { epoch, from, to, .. }) => format!("gap {epoch}:{from}-{to}"),
+            Item::Presence(change) => format!("presence {}", change.census.version),
         };
         self.table.deliveries.drain(..).map(item).collect::<Vec<_>>().join(" ")
     }
@@ -274,4 +275,36 @@ fn groups_that_come_and_go_neither_fill_the_round_nor_take_the_turn_of_others() 
     assert_eq!(table.round.len(), 4);
     table.unlink();
     assert_eq!((table.len(), table.round.len()), (3, 3));
+}
+
+#[test]
+fn who_comes_and_goes_stands_where_it_happened_among_the_events() {
+    let mut world = World::following();
+    let presence = |world: &mut World, version| {
+        world.table.presence("a", PresenceChange { census: Census { version, ..Census::default() }, ..PresenceChange::default() });
+    };
+    presence(&mut world, 1);
+    world.messages(1, [6]);
+    presence(&mut world, 2);
+    assert_eq!(world.told(), "presence 1 1:6 presence 2");
+    world.messages(1, [9]);
+    let read = world.asked(Why::Repair);
+    presence(&mut world, 3);
+    presence(&mut world, 4);
+    world.messages(1, [10]);
+    presence(&mut world, 5);
+    assert_eq!(world.told(), "");
+    world.table.read(&read, page(1, 9, 0, 7..=9));
+    assert_eq!(world.told(), "1:7 1:8 1:9 presence 3 presence 4 1:10 presence 5");
+}
+
+#[test]
+fn who_comes_and_goes_during_a_read_that_holds_nothing_back_is_told_after_it() {
+    let mut world = World::following();
+    let check = world.table.checks(1).remove(0);
+    world.table.checked(&check, position(1, 7));
+    let read = world.asked(Why::Repair);
+    world.table.presence("a", PresenceChange::lost());
+    world.table.read(&read, page(1, 7, 0, 6..=7));
+    assert_eq!(world.told(), "1:6 1:7 presence 0");
 }
