@@ -120,6 +120,9 @@ export class Client implements GroupHost {
       this.#subscriptions.set(name, subscription);
       if (this.#state === 'connected') this.#subscribe(subscription);
       else if (this.#state === 'idle' && !this.#final) this.connect().catch(() => {});
+    } else if (subscription.holders === 0 && subscription.state === 'joining' && this.#state === 'connected') {
+      // Nobody held it, so it has not been asked for since the last loss.
+      this.#subscribe(subscription);
     }
     return new Group(subscription);
   }
@@ -271,7 +274,11 @@ export class Client implements GroupHost {
     this.#notBefore = 0;
     this.#become('connected');
     this.#listenFor(2 * this.#pingInterval);
-    for (const subscription of this.#subscriptions.values()) this.#subscribe(subscription);
+    for (const subscription of this.#subscriptions.values()) {
+      // What nobody here holds was the server's own: if it still is, the server says so, and then the past is asked for.
+      if (subscription.holders > 0) this.#subscribe(subscription);
+      else subscription.state = 'joining';
+    }
     this.ping().catch(() => {});
   }
 
@@ -400,7 +407,7 @@ export class Client implements GroupHost {
     const resumes = subscription.state === 'joining' && subscription.position !== null && subscription.position[0] !== 0;
     if (!resumes) return this.#joined(subscription, frame, true);
     subscription.hold();
-    if (known === undefined) this.#subscribe(subscription);
+    if (subscription.holders === 0) this.#subscribe(subscription);
   }
 
   #joined(subscription: Subscription, [, , , , epoch, offset, recovered, missed]: Frame, replayed: boolean): void {

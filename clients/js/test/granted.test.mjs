@@ -41,3 +41,28 @@ test('who holds a group that is revoked is told', async () => {
   assert.deepEqual([group.state, group.position], ['joined', [7, 12]], 'granted again, from now on');
   client.disconnect();
 });
+
+test('what the server follows again after a loss is caught up with, and what it does not is not asked for', async () => {
+  const { client, socket } = await connected();
+  const seen = [];
+  client.on('message', ({ group, offset }) => seen.push([group, offset]));
+  socket.say(0x12, 0, 3, 'sales', 7, 10, null, 0);
+  socket.say(0x12, 0, 4, 'other', 7, 10, null, 0);
+  const next = await again(socket);
+  await until(() => client.state === 'connected');
+  assert.deepEqual(next.sent.filter(([op]) => op === 2), []);
+  next.say(0x12, 0, 5, 'sales', 7, 12, null, 0);
+  next.say(...event(5, 13, 1003, 'live'));
+  const [, request, name, options] = await ask(next, 2);
+  assert.deepEqual([name, options], ['sales', { since: [7, 10] }]);
+  next.say(0x12, request, 5, 'sales', 7, 13, true, 3);
+  for (const offset of [11, 12, 13]) next.say(...event(5, offset, 1000 + offset, 'missed'));
+  await until(() => seen.length === 3);
+  assert.deepEqual(seen, [['sales', 11], ['sales', 12], ['sales', 13]]);
+  assert.equal(next.sent.filter(([op]) => op === 2).length, 1);
+  // Whoever wants the other one now asks for it, and for what was missed.
+  client.group('other');
+  const [, , held, since] = await until(() => next.sent.filter(([op]) => op === 2)[1]);
+  assert.deepEqual([held, since], ['other', { since: [7, 10] }]);
+  client.disconnect();
+});
