@@ -1,6 +1,6 @@
 import { type ReconnectOptions } from './backoff.js';
 import { type Handler, type OnOptions, type Undo } from './emitter.js';
-import { type FanfareEvent, type Position } from './frames.js';
+import { type FanfareEvent, type Gap, type Position } from './frames.js';
 import { Group, type GroupHost, type PublishOptions, type Receipt } from './group.js';
 import { type Presence, type PresenceOptions } from './presence.js';
 import type { Endpoint, TransportName, WebSocketConstructor, WebTransportConstructor } from './transport.js';
@@ -72,6 +72,7 @@ export declare class Client implements GroupHost {
     release(name: string): void;
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
+    missed(gap: Gap): void;
     /** Measures the round trip, in ms; `rtt` keeps it. Rejects when the connection is lost before the answer. */
     ping(): Promise<number>;
 }

@@ -52,6 +52,19 @@ export interface FanfareEvent {
     /** Of a file, in bytes. */
     size?: number | null;
 }
+/** Events that will not come, as handlers get it. */
+export interface Gap {
+    group: string;
+    /** The group's epoch from here on. */
+    epoch: number;
+    /** First and last offset; both 0 if nobody knows which. */
+    from: number;
+    to: number;
+    /** How many; null if nobody knows. */
+    count: number | null;
+    /** `expired`, `epoch`, `slow` or `broker`; `unknown` if this version does not know it. */
+    reason: string;
+}
 /** Bytes of a frame. */
 export declare function encodeFrame(frame: unknown[]): Uint8Array;
 /** The frame that the bytes are; its opcode is the first element. Throws if they are none. */
@@ -66,5 +79,7 @@ export declare function eventId(id: Value | undefined): string;
 export declare function bodyToWire(kind: string, content: unknown): unknown;
 /** The event of an event frame, or null if this version does not know its kind. */
 export declare function eventFromWire(frame: Frame, group: string, epoch: number): FanfareEvent | null;
+/** The gap of a gap frame. */
+export declare function gapFromWire(frame: Frame, group: string): Gap;
 /** A field as a number; 0 if it is none. */
 export declare function number(value: Value | undefined): number;

@@ -1,5 +1,5 @@
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
-import { type FanfareEvent, type Position } from './frames.js';
+import { type FanfareEvent, type Gap, type Position } from './frames.js';
 import { FanfareError } from './errors.js';
 import { Attendance, type Presence, type PresenceOptions } from './presence.js';
 export type GroupState = 'joining' | 'joined' | 'left' | 'denied';
@@ -11,6 +11,7 @@ export interface GroupHost {
     release(group: string): void;
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
+    missed(gap: Gap): void;
 }
 export interface PublishOptions {
     data?: object;
@@ -34,13 +35,16 @@ export declare class Subscription {
     readonly emitter: Emitter;
     readonly attendance: Attendance;
     constructor(name: string, host: GroupHost, since: Position | null);
-    /** From now on live events wait for `release`. */
+    /** From now on live events and gaps wait for `release`. */
     hold(): void;
     release(): void;
     /** What waits comes again by another way. */
     drop(): void;
-    /** A live event, or one of a replay. */
-    take(event: FanfareEvent, replayed: boolean): void;
+    /** An event or a gap, live or of a replay. A live one stands behind all of the replay: a gap that did not wait would skip what is still to come. */
+    take(told: FanfareEvent | Gap, replayed: boolean): void;
+    private apply;
+    private skip;
+    private tell;
     private deliver;
     /** Everything up to there has been given to handlers, or will not come. */
     move(position: Position): void;

@@ -6,7 +6,7 @@ import { discover } from './discover.js';
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { FanfareError, isFinal, wantsToken } from './errors.js';
 import * as wireFormat from './frames.js';
-import { type FanfareEvent, type Frame, number, type Position } from './frames.js';
+import { type FanfareEvent, type Frame, type Gap, number, type Position } from './frames.js';
 import { Group, Subscription, type GroupHost, type PublishOptions, type Receipt } from './group.js';
 import { rememberOutcome } from './memory.js';
 import { isHidden, watchPage } from './page.js';
@@ -49,16 +49,22 @@ const RETRY_MS = 1000;
 const PROBE_MS = 2000;
 /** A stream that catches up has failed when nothing came on it for so long, in ms. */
 const REPLAY_SILENCE_MS = 5000;
-/** Events that wait to learn which group they belong to; the rest is in history and comes again, or is told as a gap. */
+/** Events and gaps that wait to learn which group they belong to; the rest is in history and comes again, or is told as a gap. */
 const EARLY = 1000;
-const GAP_REASONS = ['', 'expired', 'epoch', 'slow', 'broker'];
+
+/** What a group's number stands for on this connection. Each stream has its own epoch: a new one on the main stream is not that of a replay under way. */
+interface Numbered {
+  readonly name: string;
+  live: number;
+  replay: number;
+}
 
 export class Client implements GroupHost {
   readonly #options: ClientOptions;
   readonly #emitter = new Emitter((error) => this.failed(error));
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #requests = new Requests((frame) => this.#send(frame));
-  readonly #groups = new Map<number, { name: string; epoch: number }>();
+  readonly #groups = new Map<number, Numbered>();
   readonly #backoff: Backoff;
   readonly #positions: Positions | null;
   #state: State = 'idle';
@@ -68,7 +74,7 @@ export class Client implements GroupHost {
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   /** Streams on which groups catch up. */
   #replays = 0;
-  /** Events whose group number is not known yet. */
+  /** Events and gaps whose group number is not known yet. */
   #early: Frame[] = [];
   #since = 0;
   #token: string | undefined;
@@ -200,7 +206,7 @@ export class Client implements GroupHost {
   release(name: string): void {
     this.#subscriptions.delete(name);
     this.#positions?.forget(name);
-    if (this.#state === 'connected') void this.#ask(wireFormat.UNSUBSCRIBE, [name], 5000).catch(() => {});
+    this.#unsubscribe(name);
   }
 
   failed(error: unknown): void {
@@ -216,6 +222,10 @@ export class Client implements GroupHost {
   dispatch(event: FanfareEvent): void {
     this.#emitter.emit(event.kind.startsWith('task.') ? 'task' : event.kind, event);
     this.#emitter.emit('*', event);
+  }
+
+  missed(gap: Gap): void {
+    this.#emitter.emit('gap', gap);
   }
 
   #become(state: State): void {
@@ -335,7 +345,11 @@ export class Client implements GroupHost {
     });
   }
 
-  /** Catching up has a stream of its own, and live events wait until it has ended. A stream that fails or falls silent does not count: the main stream is asked for all of it again. */
+  #unsubscribe(name: string): void {
+    if (this.#state === 'connected') void this.#ask(wireFormat.UNSUBSCRIBE, [name], 5000).catch(() => {});
+  }
+
+  /** Catching up has a stream of its own, and live events and gaps wait until it has ended. A stream that fails or falls silent does not count: the main stream is asked for all of it again. */
   async #catchUp(subscription: Subscription, position: Position, wire: Wire, replay: NonNullable<Wire['replay']>): Promise<void> {
     const request = this.#requests.next();
     const frame = wireFormat.encodeFrame([wireFormat.SUBSCRIBE, request, subscription.name, { since: [...position] }]);
@@ -368,9 +382,9 @@ export class Client implements GroupHost {
     }
     if (this.debug) console.debug('fanfare ←', frame);
     switch (frame[0]) {
-      case wireFormat.EVENT: return this.#event(frame, replayed);
+      case wireFormat.EVENT:
+      case wireFormat.GAP: return this.#told(frame, replayed);
       case wireFormat.SUBSCRIBED: return this.#subscribed(frame, replayed);
-      case wireFormat.GAP: return this.#gap(frame);
       case wireFormat.PRESENCE: return this.#presence(frame);
       case wireFormat.PING: return this.#send([wireFormat.PONG, number(frame[1])]);
       case wireFormat.PONG: return this.#requests.answer(-number(frame[1]), frame);
@@ -390,14 +404,16 @@ export class Client implements GroupHost {
     const [, request, groupNumber, name] = frame;
     const group = String(name);
     const told = number(groupNumber);
-    this.#groups.set(told, { name: group, epoch: number(frame[4]) });
+    this.#groups.set(told, { name: group, live: number(frame[4]), replay: number(frame[4]) });
     const subscription = this.#subscriptions.get(group);
     if (request === 0) this.#followed(group, subscription, frame);
     else if (subscription !== undefined) this.#joined(subscription, frame, replayed);
+    // It was left meanwhile, and the unsubscribe may have overtaken the subscribe, which had a stream of its own.
+    else if (replayed) this.#unsubscribe(group);
     this.#requests.answer(number(request), frame);
-    const early = this.#early.filter((event) => number(event[1]) === told);
-    this.#early = this.#early.filter((event) => number(event[1]) !== told);
-    for (const event of early) this.#event(event, false);
+    const early = this.#early.filter((frame) => number(frame[1]) === told);
+    this.#early = this.#early.filter((frame) => number(frame[1]) !== told);
+    for (const frame of early) this.#told(frame, false);
   }
 
   /** The server lets the session follow a group without being asked, and without knowing what the page has missed: that is asked for, and live events wait for the answer. */
@@ -434,28 +450,21 @@ export class Client implements GroupHost {
     }, () => {}); // The next change, or the next connection, finds out as well.
   }
 
-  #event(frame: Frame, replayed: boolean): void {
+  /** An event or a gap. */
+  #told(frame: Frame, replayed: boolean): void {
     const group = this.#groups.get(number(frame[1]));
     const subscription = group && this.#subscriptions.get(group.name);
-    // Live events may overtake the answer that tells their group's number, when that comes by another stream.
+    // What is live may overtake the answer that tells its group's number, when that comes by another stream.
     if (group === undefined && this.#replays > 0 && this.#early.length < EARLY) this.#early.push(frame);
     if (group === undefined || subscription === undefined) return;
-    const event = wireFormat.eventFromWire(frame, group.name, group.epoch);
+    const stream = replayed ? 'replay' : 'live';
+    if (frame[0] === wireFormat.GAP) {
+      const gap = wireFormat.gapFromWire(frame, group.name);
+      group[stream] = gap.epoch;
+      return subscription.take(gap, replayed);
+    }
+    const event = wireFormat.eventFromWire(frame, group.name, group[stream]);
     if (event !== null) subscription.take(event, replayed);
-  }
-
-  #gap(frame: Frame): void {
-    const group = this.#groups.get(number(frame[1]));
-    const subscription = group && this.#subscriptions.get(group.name);
-    if (group === undefined || subscription === undefined) return;
-    group.epoch = number(frame[2]);
-    const [from, to] = [number(frame[3]), number(frame[4])];
-    // A gap whose place nobody knows moves nothing back.
-    const reached = subscription.position?.[0] === group.epoch ? subscription.position[1] : 0;
-    subscription.move([group.epoch, Math.max(reached, to)]);
-    const gap = { group: group.name, from, to, count: typeof frame[5] === 'number' ? frame[5] : null, reason: GAP_REASONS[number(frame[6])] ?? 'unknown' };
-    subscription.emitter.emit('gap', gap);
-    this.#emitter.emit('gap', gap);
   }
 
   /** The server has ended a subscription. One that nobody here holds was the server's own: it is not asked for again. */

@@ -28,6 +28,7 @@ export type Position = readonly [epoch: number, offset: number];
 /** A frame: opcode and fields; missing ones are null. */
 export type Frame = Value[];
 
+const GAP_REASONS = ['', 'expired', 'epoch', 'slow', 'broker'];
 const KINDS = ['message', 'notification', 'file', 'task.update', 'task.complete', 'task.error'];
 
 /** One event, as handlers get it. */
@@ -57,6 +58,20 @@ export interface FanfareEvent {
   name?: string;
   /** Of a file, in bytes. */
   size?: number | null;
+}
+
+/** Events that will not come, as handlers get it. */
+export interface Gap {
+  group: string;
+  /** The group's epoch from here on. */
+  epoch: number;
+  /** First and last offset; both 0 if nobody knows which. */
+  from: number;
+  to: number;
+  /** How many; null if nobody knows. */
+  count: number | null;
+  /** `expired`, `epoch`, `slow` or `broker`; `unknown` if this version does not know it. */
+  reason: string;
 }
 
 /** Bytes of a frame. */
@@ -124,6 +139,18 @@ export function eventFromWire(frame: Frame, group: string, epoch: number): Fanfa
     event.size = Array.isArray(body) && typeof body[3] === 'number' ? body[3] : null;
   }
   return event;
+}
+
+/** The gap of a gap frame. */
+export function gapFromWire(frame: Frame, group: string): Gap {
+  return {
+    group,
+    epoch: number(frame[2]),
+    from: number(frame[3]),
+    to: number(frame[4]),
+    count: typeof frame[5] === 'number' ? frame[5] : null,
+    reason: GAP_REASONS[number(frame[6])] ?? 'unknown',
+  };
 }
 
 /** A field as a number; 0 if it is none. */

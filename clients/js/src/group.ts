@@ -1,7 +1,7 @@
 // One group that the application follows: position, de-duplication, and what is held back while it catches up.
 
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
-import { type FanfareEvent, type Position } from './frames.js';
+import { type FanfareEvent, type Gap, type Position } from './frames.js';
 import { FanfareError } from './errors.js';
 import { Feed } from './feed.js';
 import { Attendance, type Presence, type PresenceOptions } from './presence.js';
@@ -16,6 +16,7 @@ export interface GroupHost {
   release(group: string): void;
   failed(error: unknown): void;
   dispatch(event: FanfareEvent): void;
+  missed(gap: Gap): void;
 }
 
 export interface PublishOptions {
@@ -33,7 +34,7 @@ export interface Receipt {
 
 /** Ids that are remembered for each group, to recognise an event that comes twice. */
 const REMEMBERED = 256;
-/** Live events that are held back while a group catches up; beyond that the oldest go, and a gap tells. */
+/** Live events and gaps that are held back while a group catches up; beyond that the oldest go, and a gap tells. */
 const HELD = 1000;
 /** Events that wait for a loop that does not keep up; beyond that the loop fails. */
 const BUFFERED = 1000;
@@ -46,14 +47,14 @@ export class Subscription {
   readonly emitter: Emitter;
   readonly attendance = new Attendance();
   readonly #ids: string[] = [];
-  #held: FanfareEvent[] | null = null;
+  #held: (FanfareEvent | Gap)[] | null = null;
 
   constructor(readonly name: string, readonly host: GroupHost, since: Position | null) {
     this.position = since;
     this.emitter = new Emitter((error) => host.failed(error));
   }
 
-  /** From now on live events wait for `release`. */
+  /** From now on live events and gaps wait for `release`. */
   hold(): void {
     this.#held ??= [];
   }
@@ -61,7 +62,7 @@ export class Subscription {
   release(): void {
     const held = this.#held ?? [];
     this.#held = null;
-    for (const event of held) this.deliver(event);
+    for (const told of held) this.apply(told);
   }
 
   /** What waits comes again by another way. */
@@ -69,14 +70,28 @@ export class Subscription {
     this.#held = null;
   }
 
-  /** A live event, or one of a replay. */
-  take(event: FanfareEvent, replayed: boolean): void {
-    if (this.#held === null || replayed) return this.deliver(event);
-    this.#held.push(event);
-    if (this.#held.length > HELD) {
-      const lost = this.#held.shift() as FanfareEvent;
-      this.emitter.emit('gap', { from: lost.offset, to: lost.offset, count: 1, reason: 'slow' });
-    }
+  /** An event or a gap, live or of a replay. A live one stands behind all of the replay: a gap that did not wait would skip what is still to come. */
+  take(told: FanfareEvent | Gap, replayed: boolean): void {
+    if (this.#held === null || replayed) return this.apply(told);
+    this.#held.push(told);
+    if (this.#held.length > HELD) this.tell(lost(this.#held.shift() as FanfareEvent | Gap));
+  }
+
+  private apply(told: FanfareEvent | Gap): void {
+    if (isGap(told)) this.skip(told);
+    else this.deliver(told);
+  }
+
+  private skip(gap: Gap): void {
+    // A gap whose place nobody knows moves nothing back.
+    const reached = this.position?.[0] === gap.epoch ? this.position[1] : 0;
+    this.move([gap.epoch, Math.max(reached, gap.to)]);
+    this.tell(gap);
+  }
+
+  private tell(gap: Gap): void {
+    this.emitter.emit('gap', gap);
+    this.host.missed(gap);
   }
 
   private deliver(event: FanfareEvent): void {
@@ -103,6 +118,16 @@ export class Subscription {
     this.state = 'denied';
     this.emitter.emit('denied', error);
   }
+}
+
+function isGap(told: FanfareEvent | Gap): told is Gap {
+  return 'reason' in told;
+}
+
+/** The gap that is left of what there is no room for. */
+function lost(told: FanfareEvent | Gap): Gap {
+  if (isGap(told)) return told;
+  return { group: told.group, epoch: told.epoch, from: told.offset, to: told.offset, count: 1, reason: 'slow' };
 }
 
 /** A holder's view of a group. Every `client.group(name)` gives one; the server is left when the last one leaves. */

@@ -123,6 +123,110 @@ test('live events that overtake the catching up wait for it', async () => {
   client.disconnect();
 });
 
+/** What is told, in its order: offsets of events with their epoch, and gaps. */
+function listen(group) {
+  const told = [];
+  group.on('message', ({ epoch, offset }) => told.push(`${epoch}:${offset}`));
+  group.on('gap', ({ epoch, from, to, reason }) => told.push(`${epoch}:${from}-${to} ${reason}`));
+  return told;
+}
+
+/** Says a ping on the stream; when its pong is there, all before it was received. */
+async function received(stream, number) {
+  stream.say(0x30, number);
+  await until(() => stream.sent.some(([op, answered]) => op === 0x31 && answered === number));
+}
+
+test('a live gap that overtakes the catching up waits in its place', async () => {
+  const { client, group, main, replay, request } = await catchingUp();
+  const told = listen(group);
+  const atClient = [];
+  client.on('gap', ({ group, from, to, count }) => atClient.push([group, from, to, count]));
+  replay.say(0x12, request, 5, 'a', 7, 20, false, 8);
+  replay.say(0x21, 5, 7, 11, 12, 2, 1);
+  replay.say(...event(5, 13, 1013, 'missed'));
+  await until(() => told.length === 2);
+  for (const offset of [21, 22]) main.say(...event(5, offset, 1000 + offset, 'live'));
+  main.say(0x21, 5, 7, 23, 25, 3, 3);
+  main.say(...event(5, 26, 1026, 'live'));
+  await received(main, 1);
+  assert.deepEqual([told, group.position], [['7:11-12 expired', '7:13'], [7, 13]]);
+  for (const offset of [14, 15, 16, 17, 18, 19, 20]) replay.say(...event(5, offset, 1000 + offset, 'missed'));
+  replay.end();
+  await until(() => told.at(-1) === '7:26');
+  assert.deepEqual(told.slice(2), ['7:14', '7:15', '7:16', '7:17', '7:18', '7:19', '7:20', '7:21', '7:22', '7:23-25 slow', '7:26']);
+  assert.deepEqual([atClient, group.position], [[['a', 11, 12, 2], ['a', 23, 25, 3]], [7, 26]]);
+  client.disconnect();
+});
+
+test('a new epoch of live events is not that of the catching up', async () => {
+  const { client, group, main, replay, request } = await catchingUp();
+  const told = listen(group);
+  replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+  replay.say(...event(5, 11, 1011, 'missed'));
+  await until(() => told.length === 1);
+  main.say(...event(5, 13, 1013, 'live'));
+  main.say(0x21, 5, 8, 0, 0, null, 2);
+  main.say(...event(5, 1, 2001, 'of another life'));
+  await received(main, 1);
+  replay.say(...event(5, 12, 1012, 'missed'));
+  replay.end();
+  await until(() => told.at(-1) === '8:1');
+  assert.deepEqual([told, group.position], [['7:11', '7:12', '7:13', '8:0-0 epoch', '8:1'], [8, 1]]);
+  main.say(...event(5, 2, 2002, 'and on'));
+  await until(() => told.at(-1) === '8:2');
+  client.disconnect();
+});
+
+test('a live gap that overtakes the number of its group is not lost', async () => {
+  const { client, group, main, replay, request } = await catchingUp();
+  const told = listen(group);
+  main.say(...event(5, 13, 1013, 'live'));
+  main.say(0x21, 5, 7, 14, 15, 2, 3);
+  main.say(...event(5, 16, 1016, 'live'));
+  await received(main, 1);
+  replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+  for (const offset of [11, 12]) replay.say(...event(5, offset, 1000 + offset, 'missed'));
+  replay.end();
+  await until(() => told.at(-1) === '7:16');
+  assert.deepEqual([told, group.position], [['7:11', '7:12', '7:13', '7:14-15 slow', '7:16'], [7, 16]]);
+  client.disconnect();
+});
+
+test('what there is no room for while a group catches up is told as a gap, be it an event or a gap', async () => {
+  const { client, group, main, replay, request } = await catchingUp();
+  const told = listen(group);
+  replay.say(0x12, request, 5, 'a', 7, 11, true, 1);
+  await until(() => group.state === 'joined');
+  main.say(...event(5, 12, 1012, 'live'));
+  main.say(0x21, 5, 7, 13, 14, 2, 3);
+  for (let offset = 15; offset < 1015; offset++) main.say(...event(5, offset, 1000 + offset, 'live'));
+  await received(main, 1);
+  assert.deepEqual([told.splice(0), group.position], [['7:12-12 slow', '7:13-14 slow'], [7, 10]]);
+  replay.say(...event(5, 11, 1011, 'missed'));
+  replay.end();
+  await until(() => told.at(-1) === '7:1014');
+  assert.deepEqual([told.length, told[0], told[1], group.position], [1001, '7:11', '7:15', [7, 1014]]);
+  client.disconnect();
+});
+
+test('a group that is left while it catches up is left again when the server follows it after all', async () => {
+  const { client, group, seen, main, replay, request } = await catchingUp();
+  const leaves = () => main.sent.filter(([op, , name]) => op === 3 && name === 'a');
+  group.leave();
+  await until(() => leaves().length === 1);
+  // On its way the unsubscribe was faster than the subscribe.
+  main.say(0x13, leaves()[0][1], 'a', 0);
+  replay.say(0x12, request, 5, 'a', 7, 11, true, 1);
+  await until(() => leaves().length === 2);
+  replay.say(...event(5, 11, 1011, 'missed'));
+  replay.end();
+  main.say(0x13, leaves()[1][1], 'a', 0);
+  await received(main, 1);
+  assert.deepEqual([seen, leaves().length, main.sent.filter(([op]) => op === 2)], [[], 2, []]);
+  client.disconnect();
+});
+
 test('a stream that ends before it is answered, or in the middle, does not count: the main one is asked', async () => {
   for (const answered of [false, true]) {
     const { client, group, seen, main, replay, request } = await catchingUp();
