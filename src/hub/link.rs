@@ -111,13 +111,18 @@ impl Link {
         false
     }
 
-    /// Queues a frame that concerns every member and is no event. It can't be dropped, so a connection whose outbox is full because of it ends, and
+    /// Queues a frame that concerns every member and is no event. It can't be dropped: events that may be make room for it, and where there are too few the connection ends, and
     /// resumes.
     pub(super) fn tell(&self, frame: &Bytes, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         if self.lost.get().is_some() {
             return;
         }
-        if self.waiting() + frame.len() <= limits.bytes {
+        let fits = || self.waiting() + frame.len() <= limits.bytes;
+        if !fits() {
+            let dropped = self.outbox.borrow_mut().make_room(frame.len(), limits, now);
+            metrics.dropped("slow_consumer", dropped);
+        }
+        if fits() {
             return self.send_encoded(frame.clone(), now);
         }
         let lost = self.outbox.borrow_mut().abandon();

@@ -315,6 +315,29 @@ fn a_member_that_may_lose_the_oldest_gets_a_gap_and_the_newest() {
 }
 
 #[test]
+fn a_member_that_may_lose_the_oldest_loses_them_for_what_everybody_is_told() {
+    let world = world();
+    let ann = world.peer();
+    let prepared = world.prepare("a", None, Slow::DropOldest);
+    let epoch = prepared.position.epoch;
+    ann.member.join(prepared);
+    ann.wire.room.set(0);
+    for n in 0..100 {
+        world.publish("a", &n.to_string());
+        world.tick();
+    }
+    let gap = Gap { epoch, from: 101, to: 103, count: Some(3), reason: GapReason::Broker };
+    world.give("a", Item::Gap(gap));
+    world.tick();
+    assert!(world.hub.metrics.outbox_bytes.get() <= 200);
+    ann.wire.room.set(1 << 20);
+    assert!(ann.member.link().poll_flush(&mut Context::from_waker(std::task::Waker::noop()), &world.hub.metrics, world.now).is_ready());
+    let frames = ann.frames();
+    assert!(matches!(frames.last(), Some(ServerFrame::Gap { gap: told, .. }) if *told == gap), "{frames:?}");
+    assert!(matches!(frames[frames.len() - 2], ServerFrame::Event { ref event, .. } if event.offset == 100), "{frames:?}");
+}
+
+#[test]
 fn what_was_queued_before_the_dropped_is_told_before_the_gap() {
     let world = world();
     let ann = world.peer();

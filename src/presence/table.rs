@@ -134,6 +134,10 @@ impl Table {
         let Some(seat) = self.seat(group, user.as_ref()) else { return };
         if seat.replaced > 0 {
             seat.replaced -= 1;
+            if seat.is_empty() {
+                // It stayed only for this.
+                self.note_change(group, user.as_ref());
+            }
         } else {
             seat.lost = seat.lost.saturating_sub(1);
             self.note_change(group, user.as_ref());
@@ -154,16 +158,21 @@ impl Table {
 }
 
 impl Group {
-    /// What the broker is told of a seat, which ends if nobody is in it.
+    /// What the broker is told of a seat, which ends if nobody is in it and no time has to pass any more.
     fn told(&mut self, user: Option<UserId>) -> (Option<UserId>, u64) {
-        let count = self.seats.get_mut(&user).map_or(0, |seat| {
-            seat.changed = false;
-            seat.here + seat.lost
-        });
-        if count == 0 {
+        let Some(seat) = self.seats.get_mut(&user) else { return (user, 0) };
+        seat.changed = false;
+        let count = seat.here + seat.lost;
+        if seat.is_empty() {
             self.seats.remove(&user);
         }
         (user, count)
+    }
+}
+
+impl Seat {
+    fn is_empty(&self) -> bool {
+        self.here + self.lost + self.replaced == 0
     }
 }
 
@@ -245,6 +254,26 @@ mod tests {
         assert!(world.told_after(4000).is_empty(), "the first one's place was taken");
         assert_eq!(world.told_after(1000), ["ann 2"]);
         assert_eq!(world.table.expire(world.now), None);
+    }
+
+    #[test]
+    fn a_time_that_was_replaced_ends_nobody_elses() {
+        let mut world = World::new();
+        world.enter("ann");
+        world.lose("ann");
+        world.told_after(1000);
+        world.enter("ann");
+        world.leave("ann");
+        assert_eq!(world.told_after(0), ["ann 0"]);
+        world.told_after(1000);
+        world.enter("ann");
+        assert_eq!(world.told_after(0), ["ann 1"]);
+        world.told_after(1000);
+        world.lose("ann");
+        assert!(world.told_after(2000).is_empty(), "the first loss has been made good");
+        assert!(world.told_after(2999).is_empty());
+        assert_eq!(world.told_after(1), ["ann 0"]);
+        assert!(world.is_empty());
     }
 
     #[test]

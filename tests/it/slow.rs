@@ -2,10 +2,10 @@
 
 use fanfare::{
     hub::OutboxLimits,
-    protocol::{ClientFrame, Code, Dialect, GapReason, ServerFrame, Subscribe},
+    protocol::{ClientFrame, Code, Dialect, GapReason, Position, ServerFrame, Subscribe},
 };
 
-use crate::common::{TestServer, WAYS, config, soon, until};
+use crate::common::{TestClient, TestServer, WAYS, config, soon, until};
 
 /// Large enough that kernel and QUIC buffers fill in a few hundred events.
 fn big(n: usize) -> String {
@@ -107,11 +107,7 @@ async fn a_replay_that_is_not_taken_is_given_up_and_the_session_lives() {
         server.publish("deep_a", &big(n)).await;
         client.event().await;
     }
-    let session = client.client.webtransport().unwrap();
-    let (mut send, mut recv) = soon(soon(session.open_bi()).await.unwrap()).await.unwrap();
-    let subscribe = Subscribe { request: 9, group: "deep_a".into(), since: Some(since) };
-    let frame = ClientFrame::Subscribe(subscribe).encode(Dialect::Msgpack);
-    soon(send.write_all(&[&[u8::try_from(frame.len()).unwrap()], &frame[..]].concat())).await.unwrap();
+    let (mut send, mut recv) = ask_for_replay(&client, "deep_a", since).await;
     // Four megabytes are more than this client takes without reading; when it reads at last, it is too late.
     soon(send.stopped()).await;
     let mut read = 0;
@@ -126,4 +122,44 @@ async fn a_replay_that_is_not_taken_is_given_up_and_the_session_lives() {
     assert!(read < 4_000_000, "{read}");
     server.publish("deep_a", "x").await;
     assert_eq!(client.event().await.offset, 101);
+}
+
+/// A stream of its own for what was missed.
+async fn ask_for_replay(client: &TestClient, group: &str, since: Position) -> (wtransport::SendStream, wtransport::RecvStream) {
+    let session = client.client.webtransport().unwrap();
+    let (mut send, recv) = soon(soon(session.open_bi()).await.unwrap()).await.unwrap();
+    let subscribe = Subscribe { request: 9, group: group.into(), since: Some(since) };
+    let frame = ClientFrame::Subscribe(subscribe).encode(Dialect::Msgpack);
+    soon(send.write_all(&[&[u8::try_from(frame.len()).unwrap()], &frame[..]].concat())).await.unwrap();
+    (send, recv)
+}
+
+#[tokio::test]
+async fn who_asks_for_many_replays_and_takes_none_is_made_one_after_another() {
+    let server = TestServer::start(1);
+    let mut client = server.client(WAYS[2]).await;
+    let since = client.subscribe("deep_a", None).await.position;
+    for n in 1..=100 {
+        server.publish("deep_a", &big(n)).await;
+        client.event().await;
+    }
+    let asked = || server.metric("fanfare_frames_received_total");
+    let before = asked();
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        streams.push(ask_for_replay(&client, "deep_a", since).await);
+    }
+    until("the first one is made", || asked() > before).await;
+    // An answer to this says that all that came before it has been looked at.
+    client.send(ClientFrame::Ping(1)).await;
+    assert_eq!(client.next().await, ServerFrame::Pong(1));
+    assert_eq!(asked(), before + 2.0, "one replay and the ping");
+    for (_, recv) in &mut streams {
+        let (mut read, mut buffer) = (0, vec![0; 65_536]);
+        while let Some(len) = soon(recv.read(&mut buffer)).await.unwrap() {
+            read += len;
+        }
+        assert!(read > 4_000_000, "{read}");
+    }
+    assert_eq!(asked(), before + 6.0);
 }

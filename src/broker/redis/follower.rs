@@ -233,12 +233,14 @@ impl Hub {
     /// Gives members what is theirs. Waits if a worker has too much before it: then Redis waits too, and in the end cuts us off, and what
     /// was missed is read later.
     async fn give(&mut self) {
+        let began = now();
         while let Some((group, item)) = self.table.deliveries.front() {
             match self.deliver.deliver(group, item.clone()) {
                 Ok(_) => drop(self.table.deliveries.pop_front()),
                 Err(_) => tokio::time::sleep(MAILBOX_PAUSE).await,
             }
         }
+        self.did_not_listen(now() - began);
     }
 
     /// Asks over the link for commands what is wanted, as far as there is room, and tells the link for events, if there is one.

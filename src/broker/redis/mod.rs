@@ -183,7 +183,9 @@ struct Common {
 
 impl Common {
     fn new(host: Host, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { host, ids: Arc::new(IdGenerator::new(0)), clock, metrics }
+        // Until Redis has given the node a number, which with several may be later than the first event.
+        let number = u16::try_from(random() % 1024).unwrap_or_default();
+        Self { host, ids: Arc::new(IdGenerator::new(number)), clock, metrics }
     }
 }
 

@@ -40,6 +40,9 @@ use session::{Happened, READ, Session};
 /// Frames that go into one write.
 const FRAMES_A_WRITE: usize = 32;
 
+/// Answers on streams for replays that wait for room, in bytes. With more no further replay is begun, so that a connection holds at most this and the longest replay, however many it asks for.
+const REPLIES_BYTES: usize = 1024 * 1024;
+
 /// Replays yield to live events.
 const REPLAY_PRIORITY: i32 = -1;
 
@@ -176,6 +179,8 @@ struct Shared {
 struct Reply {
     stream: StreamId,
     bytes: VecDeque<Bytes>,
+    /// How many these are.
+    waiting: usize,
     whole: bool,
     /// When the client last took some of it.
     moved: Instant,
@@ -210,11 +215,13 @@ impl WebTransport {
         let connection = &self.shared.connection;
         self.asked.retain(|stream| !is_over(connection, *stream));
         loop {
-            if let Some((stream, frame)) = self.next_replay() {
+            self.shared.write_replies(self.patience);
+            let has_room = self.shared.replies_bytes() < REPLIES_BYTES;
+            if has_room && let Some((stream, frame)) = self.next_replay() {
                 return Poll::Ready(Received::Replay(stream, frame));
             }
-            self.shared.write_replies(self.patience);
-            let waiting = self.waiting.iter().map(|waiting| waiting.until);
+            // A stream that may not speak yet is not late.
+            let waiting = self.waiting.iter().filter(|_| has_room).map(|waiting| waiting.until);
             let first = waiting.chain(self.shared.first_moved().map(|moved| moved + self.patience)).min();
             if self.alarm.poll(cx, first).is_pending() {
                 return Poll::Pending;
@@ -248,7 +255,7 @@ impl WebTransport {
         if !is_over(&self.shared.connection, stream) {
             self.asked.push(stream);
         }
-        self.shared.replies.borrow_mut().push(Reply { stream, bytes: VecDeque::new(), whole: false, moved: now() });
+        self.shared.replies.borrow_mut().push(Reply { stream, bytes: VecDeque::new(), waiting: 0, whole: false, moved: now() });
         Some((VarInt::from(stream).into_inner(), frame))
     }
 }
@@ -301,7 +308,10 @@ impl Peer for WebTransport {
     }
 
     fn reply(&self, stream: u64, bytes: Bytes) {
-        self.shared.reply(stream, |reply| reply.bytes.push_back(bytes));
+        self.shared.reply(stream, |reply| {
+            reply.waiting += bytes.len();
+            reply.bytes.push_back(bytes);
+        });
     }
 
     fn end_reply(&self, stream: u64) {
@@ -335,6 +345,11 @@ impl Shared {
         if let Some(reply) = replies.iter_mut().find(|reply| VarInt::from(reply.stream).into_inner() == stream) {
             change(reply);
         }
+    }
+
+    /// Bytes of answers that wait for room.
+    fn replies_bytes(&self) -> usize {
+        self.replies.borrow().iter().map(|reply| reply.waiting).sum()
     }
 
     /// When the answer that has stood still for the longest time last moved.
@@ -375,9 +390,11 @@ impl Reply {
         while !self.bytes.is_empty() {
             let chunks = self.bytes.make_contiguous();
             let most = chunks.len().min(FRAMES_A_WRITE);
-            if connection.write(self.stream, &mut chunks[..most])? == 0 {
+            let written = connection.write(self.stream, &mut chunks[..most])?;
+            if written == 0 {
                 return Ok(false);
             }
+            self.waiting -= written;
             self.moved = now;
             // Chunks that were taken are empty now, and the last one may have been taken in part.
             while self.bytes.pop_front_if(|chunk| chunk.is_empty()).is_some() {}

@@ -5,7 +5,7 @@
 //! is missing: no guessing by time, and no event on its way is taken for a lost one. A ping on this link itself finds out whether the other
 //! end is there while the link for commands is down.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Hub,
@@ -28,6 +28,10 @@ use crate::{
 
 /// A probe is lost after so many times the timeout, even if other things come.
 const PATIENCE: u32 = 5;
+
+/// Groups that one round asks for: the row of commands has room for four times as many, and publishers stand in it too. A node that follows more than 15,000 groups takes longer than
+/// `check_interval` for all of them.
+const QUESTIONS: usize = 1024;
 
 /// Positions that were read before a probe was published.
 pub(super) struct Round {
@@ -53,13 +57,21 @@ impl Hub {
         if dead || deaf { Err(LinkError::Silent(timeout)) } else { Ok(()) }
     }
 
+    /// For so long nothing could be heard, which is not the link's fault.
+    pub(super) fn did_not_listen(&mut self, time: Duration) {
+        self.heard += time;
+        if let Some(round) = &mut self.round {
+            round.since += time;
+        }
+    }
+
     /// Asks where some groups are, and sends a probe after the questions.
     pub(super) fn probe(&mut self, inlet: &Inlet, since: Instant) {
         self.probes += 1;
         let number = self.probes;
         let share = self.config.probe_interval.as_secs_f64() / self.config.check_interval.as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
-        let most = (self.table.len() as f64 * share).ceil() as usize;
+        let most = ((self.table.len() as f64 * share).ceil() as usize).min(QUESTIONS);
         let questions: Vec<_> = self.table.checks(most).into_iter().map(|read| (self.question(&read), read)).collect();
         let probe = Commands::tell(&self.probe_channel, number.to_string().as_bytes());
         let pipeline = self.pipeline.clone();
