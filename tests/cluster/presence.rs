@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fanfare::{
     broker::{
-        Attendance, Broker as _, Item,
+        Attendance, Broker as _, Error, Item, View,
         redis::{Config, Redis, Running},
     },
     client::Transport,
@@ -14,7 +14,7 @@ use fanfare::{
 };
 
 use crate::{
-    common::{TestServer, soon, until},
+    common::{TestClient, TestServer, soon, until},
     nodes::{Sink, host, node_config, redis_config},
     people::{listed, shown},
     redis::RedisServer,
@@ -157,7 +157,7 @@ async fn when_redis_is_emptied_or_restarted_everybody_is_there_again() {
 }
 
 /// Asks until both are there, in another epoch than before.
-async fn anew(watcher: &mut crate::common::TestClient, before: &Roster) -> Roster {
+async fn anew(watcher: &mut TestClient, before: &Roster) -> Roster {
     soon(async {
         loop {
             if let Ok(roster) = watcher.who("room_x", None, None).await
@@ -220,6 +220,70 @@ async fn an_interruption_that_is_shorter_than_the_lease_is_not_seen() {
     let mut zed = b.user(WEBSOCKET, Some("zed")).await;
     zed.join("room_x").await;
     while watcher.told().await != "+zed - 3/0" {}
+}
+
+#[tokio::test]
+async fn when_redis_was_away_from_all_nodes_for_longer_than_their_leases_nobody_has_gone() {
+    let redis = RedisServer::start();
+    let relays = [Relay::to(redis.addr()), Relay::to(redis.addr())];
+    let (a, b) = (node(&relays[0].url(), LONG, LONG).await, node(&relays[1].url(), LONG, LONG).await);
+    let (mut watcher, _ann, before) = two_people(&a, &b).await;
+    relays.iter().for_each(|relay| relay.set(Weather::Cut));
+    until("both nodes know", || a.parts.broker.ready().is_err() && b.parts.broker.ready().is_err()).await;
+    // As if that had lasted for so long.
+    let leases = redis.ask("KEYS fanfare:lease:*");
+    let leases: Vec<_> = leases.lines().filter(|line| line.starts_with("fanfare:")).collect();
+    assert_eq!(leases.len(), 2);
+    leases.iter().for_each(|lease| drop(redis.ask(&format!("DEL {lease}"))));
+    redis.ask("CONFIG RESETSTAT");
+    relays[0].set(Weather::Fair);
+    until("the first that is back has looked whose lease is missing", || redis.ask("INFO commandstats").contains("cmdstat_mget:")).await;
+    relays[1].set(Weather::Fair);
+    until("both have leases", || redis.number("ZCARD fanfare:nodes") == 2 && redis.ask("KEYS fanfare:lease:*").starts_with("*2")).await;
+    until("both are back", || a.parts.broker.ready().is_ok() && b.parts.broker.ready().is_ok()).await;
+    next_is_told(&b, &mut watcher, &before).await;
+    assert!(b.metric("fanfare_presence_rebuilds_total").abs() < 0.5);
+}
+
+#[tokio::test]
+async fn when_redis_is_without_memory_for_longer_than_a_lease_nobody_has_gone() {
+    let lease = Duration::from_secs(2);
+    let redis = RedisServer::start();
+    let (a, b) = (node(&redis.url(), lease, LONG).await, node(&redis.url(), lease, LONG).await);
+    let (mut watcher, mut ann, before) = two_people(&a, &b).await;
+    redis.ask("SET clock x");
+    redis.ask("CONFIG SET maxmemory 1");
+    assert!(matches!(a.try_publish("team", "x", None).await, Err(Error::Away { .. })));
+    redis.ask("CLIENT KILL TYPE normal");
+    for node in [&a, &b] {
+        until("the link is made anew", || node.metric("fanfare_redis_link_losses_total") > 0.5 && node.parts.broker.ready().is_ok()).await;
+    }
+    // The server's own clock says when leases that are not renewed have ended, and others have had the time to find out.
+    redis.ask(&format!("PEXPIRE clock {}", 2 * lease.as_millis()));
+    until("the time has passed", || redis.ask("EXISTS clock").starts_with(":0")).await;
+    for node in [&a, &b] {
+        assert_eq!(View::of(&*node.parts.cluster).await.nodes.len(), 2);
+    }
+    assert_eq!(listed(&ann.who("room_x", None, None).await.unwrap()), [("ann", 1), ("watcher", 1)]);
+    redis.ask("CONFIG SET maxmemory 0");
+    next_is_told(&b, &mut watcher, &before).await;
+}
+
+/// A watcher on one node, `ann` on another, and what the watcher has seen so far.
+async fn two_people(a: &TestServer, b: &TestServer) -> (TestClient, TestClient, Roster) {
+    let (mut watcher, mut ann) = (a.user(WEBSOCKET, Some("watcher")).await, b.user(WEBSOCKET, Some("ann")).await);
+    watcher.join("room_x").await;
+    ann.join("room_x").await;
+    let seen = watcher.counts("room_x", 2, 0, 2).await;
+    (watcher, ann, seen)
+}
+
+/// Somebody comes, and that is the first change since.
+async fn next_is_told(node: &TestServer, watcher: &mut TestClient, since: &Roster) {
+    let mut zed = node.user(WEBSOCKET, Some("zed")).await;
+    zed.join("room_x").await;
+    let roster = watcher.counts("room_x", 3, 0, 3).await;
+    assert_eq!((roster.census.epoch, roster.census.version), (since.census.epoch, since.census.version + 1));
 }
 
 /// A broker without a server around it.

@@ -22,5 +22,7 @@ if ARGV[5] ~= '' and ARGV[6] ~= known[1] then
 end
 
 local id = same and known[1] or ARGV[1]
+-- First a write that is done without memory, too: what comes after it is not refused, so that nodes get in for what needs no memory.
+redis.call('HDEL', KEYS[1], 'entered')
 redis.call('HSET', KEYS[1], 'id', id, 'run', ARGV[2], 'replication', ARGV[3], 'others', ARGV[5], 'entered', string.format('%.0f', now))
 return id

@@ -5,9 +5,11 @@
 local life = redis.call('HGET', KEYS[1], 'id')
 if not life then return redis.error_reply(no_life) end
 local before = redis.call('GET', KEYS[2])
-redis.call('SET', KEYS[2], life .. ' ' .. ARGV[2], 'PX', ARGV[3])
 local now, ttl = now_ms(), tonumber(ARGV[3])
+-- First a write that is done without memory, too, whether there is something to remove or not: what comes after it is not refused. Else the nodes
+-- would take one another for gone when memory has been short for longer than a lease.
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - ttl)
+redis.call('SET', KEYS[2], life .. ' ' .. ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', KEYS[3], now + ttl, ARGV[1])
 -- Other nodes may have longer leases.
 if redis.call('PTTL', KEYS[3]) < 2 * ttl then redis.call('PEXPIRE', KEYS[3], 2 * ttl) end

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::now;
 use crate::{
     broker::Link,
     metrics::{RedisLink, RedisMetrics},
@@ -21,6 +22,8 @@ pub(super) struct Status {
     /// The first word of the last refusal.
     refused: Mutex<String>,
     commands_up: watch::Sender<bool>,
+    /// Since when commands can be given; `None`: they can't.
+    commands_since: Mutex<Option<Instant>>,
     events_up: watch::Sender<bool>,
     metrics: RedisMetrics,
 }
@@ -33,6 +36,7 @@ impl Status {
             broken: Mutex::new(broken),
             refused: Mutex::default(),
             commands_up: watch::Sender::new(false),
+            commands_since: Mutex::default(),
             events_up: watch::Sender::new(false),
             metrics,
         }
@@ -74,6 +78,7 @@ impl Status {
     fn tell(&self, link: RedisLink, up: bool) {
         if link == RedisLink::Commands {
             self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            *self.commands_since.lock().unwrap_or_else(PoisonError::into_inner) = up.then(now);
             self.commands_up.send_replace(up);
         } else {
             self.events_up.send_if_modified(|known| std::mem::replace(known, up) != up);
@@ -95,6 +100,12 @@ impl Status {
     /// Whether commands can be given.
     pub(super) fn commands(&self) -> watch::Receiver<bool> {
         self.commands_up.subscribe()
+    }
+
+    /// For how long commands can be given without an interruption; zero: they can't.
+    pub(super) fn commands_for(&self) -> Duration {
+        let since = *self.commands_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| now().saturating_duration_since(since))
     }
 
     /// Whether events come; moves only when that changes.
