@@ -368,7 +368,7 @@ export class Client implements GroupHost {
     this.#replays -= 1;
     if (this.#replays === 0) this.#early = [];
     if (whole && subscription.state === 'joined') return subscription.release();
-    subscription.drop();
+    // What is held stays so until the answer: a live event would move the position past what is still to come.
     if (this.#subscriptions.get(subscription.name) === subscription) this.#subscribeInOrder(subscription);
   }
 

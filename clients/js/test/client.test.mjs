@@ -123,6 +123,24 @@ test('live events that overtake the catching up wait for it', async () => {
   client.disconnect();
 });
 
+test('when the stream to catch up fails, live events wait until the main stream has brought the rest', async () => {
+  const { client, group, seen, main, replay, request } = await catchingUp();
+  replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+  replay.say(...event(5, 11, 1001, 'missed'));
+  await until(() => seen.length === 1);
+  replay.fail();
+  const [, again, , options] = await ask(main, 2);
+  assert.deepEqual(options, { since: [7, 11] });
+  main.say(...event(5, 13, 1003, 'live'));
+  await received(main, 1);
+  assert.deepEqual([seen, group.position], [[11], [7, 11]]);
+  main.say(0x12, again, 5, 'a', 7, 13, true, 2);
+  for (const offset of [12, 13, 14]) main.say(...event(5, offset, 1000 + offset, 'the rest'));
+  await until(() => seen.length === 4);
+  assert.deepEqual([seen, group.state, group.position], [[11, 12, 13, 14], 'joined', [7, 14]]);
+  client.disconnect();
+});
+
 /** What is told, in its order: offsets of events with their epoch, and gaps. */
 function listen(group) {
   const told = [];

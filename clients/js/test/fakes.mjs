@@ -41,6 +41,7 @@ export class FakeStream {
   });
   say(...frame) { this.#controller.enqueue(prefixed(encode(frame))); }
   end() { this.#controller.close(); }
+  fail() { this.#controller.error(new Error('reset')); }
   reset() { this.#controller.error(new Error('reset')); }
 }
 
