@@ -7,12 +7,12 @@ pub(crate) type Column<S = Sample> = (&'static str, fn(&S) -> f64, usize);
 
 /// What a delivery and a connection cost.
 pub(crate) const COLUMNS: &[Column] = &[
-    ("CPU, µs a delivery", |sample| server(sample, |server| server.cpu_us_a_delivery), 2),
+    ("CPU, µs a delivery", |sample| of_delivery(sample, server(sample, |server| server.cpu_us_a_delivery)), 2),
     ("× floor", floors, 2),
     ("deliveries/s", |sample| sample.report.deliveries.per_second, 0),
-    ("p50, ms", |sample| sample.report.latency_us.p50 as f64 / 1e3, 2),
-    ("p99, ms", |sample| sample.report.latency_us.p99 as f64 / 1e3, 2),
-    ("p99.9, ms", |sample| sample.report.latency_us.p99_9 as f64 / 1e3, 2),
+    ("p50, ms", |sample| of_delivery(sample, sample.report.latency_us.p50 as f64 / 1e3), 2),
+    ("p99, ms", |sample| of_delivery(sample, sample.report.latency_us.p99 as f64 / 1e3), 2),
+    ("p99.9, ms", |sample| of_delivery(sample, sample.report.latency_us.p99_9 as f64 / 1e3), 2),
     ("KiB a connection, idle", |sample| server(sample, |server| server.bytes_a_connection_idle) / 1024.0, 1),
     ("busy", |sample| server(sample, |server| server.bytes_a_connection_busy) / 1024.0, 1),
     ("CPU, µs a connect", |sample| server(sample, |server| server.cpu_us_a_connect), 0),
@@ -23,7 +23,12 @@ pub(crate) const COLUMNS: &[Column] = &[
 
 /// The server's CPU time of a delivery in multiples of the floor.
 pub(crate) fn floors(sample: &Sample) -> f64 {
-    server(sample, |server| server.cpu_us_a_delivery) / sample.floor()
+    of_delivery(sample, server(sample, |server| server.cpu_us_a_delivery) / sample.floor())
+}
+
+/// Not a number where nothing was delivered.
+fn of_delivery(sample: &Sample, value: f64) -> f64 {
+    if sample.report.deliveries.received > 0 { value } else { f64::NAN }
 }
 
 /// What the server used; not a number if its process was not measured.
