@@ -78,6 +78,8 @@ struct Hub {
     directives: GroupName,
     probes: u64,
     round: Option<Round>,
+    /// The server has confirmed that probes come here. One that was published earlier would be lost, and a healthy link taken for a deaf one.
+    listening: bool,
     /// When the last message came.
     heard: Instant,
     /// Something has come since the last tick.
@@ -118,6 +120,7 @@ impl Follower {
             directives: GroupName::directives(),
             probes: 0,
             round: None,
+            listening: false,
             heard: now(),
             alive: true,
             quiet: None,
@@ -178,8 +181,12 @@ impl Follower {
             tokio::select! {
                 why = &mut replaced => return why,
                 turned = wire.turn() => {
+                    let listened = hub.listening;
                     if let Err(why) = turned.and_then(|()| hub.hear_all(&mut wire)) {
                         return why;
+                    }
+                    if hub.listening && !listened {
+                        hub.probe(inlet, now());
                     }
                 }
                 arrival = inlet.next() => hub.all_arrived(arrival, inlet, true),
@@ -195,7 +202,7 @@ impl Follower {
 
 impl Hub {
     fn begin(&mut self, wire: &mut Wire) {
-        (self.round, self.heard, self.alive, self.quiet) = (None, now(), true, None);
+        (self.round, self.listening, self.heard, self.alive, self.quiet) = (None, false, now(), true, None);
         put_command(&mut wire.output, [&b"SUBSCRIBE"[..], &self.probe_channel].into_iter());
         self.table.link();
     }
@@ -312,6 +319,7 @@ impl Hub {
                 self.message(&channel, payload);
             }
             b"subscribe" => {
+                self.listening |= channel == self.probe_channel;
                 if let Some(group) = self.commands.group(&channel) {
                     let was_away = self.table.subscribed(group);
                     if was_away && self.register.is_live(group) {
@@ -346,7 +354,7 @@ impl Hub {
         let now = now();
         self.listen(now)?;
         put_command(&mut wire.output, [&b"PING"[..]].into_iter());
-        if self.round.is_none() {
+        if self.listening && self.round.is_none() {
             self.probe(inlet, now);
         }
         self.table.tick(now);

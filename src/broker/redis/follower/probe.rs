@@ -54,7 +54,8 @@ impl Hub {
             let waiting = now - round.since;
             !round.returned && round.checks.is_some() && (waiting > timeout * PATIENCE || waiting > timeout && now - self.heard > timeout)
         });
-        if dead || deaf { Err(LinkError::Silent(timeout)) } else { Ok(()) }
+        let mute = !self.listening && now - self.heard > timeout;
+        if dead || deaf || mute { Err(LinkError::Silent(timeout)) } else { Ok(()) }
     }
 
     /// For so long nothing could be heard, which is not the link's fault.
