@@ -15,7 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("metrics", &[]),
     ("policy", &["protocol"]),
-    ("auth", &["protocol"]),
+    ("auth", &["policy", "protocol"]),
     ("session", &["policy", "protocol"]),
     ("broker", &["metrics", "protocol"]),
     ("hub", &["broker", "metrics", "protocol"]),
