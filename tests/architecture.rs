@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("limit", &[]),
     ("policy", &["limit", "protocol"]),
-    ("auth", &["limit", "protocol"]),
+    ("auth", &["limit", "policy", "protocol"]),
     ("session", &["limit", "policy", "protocol"]),
     ("broker", &["metrics", "protocol"]),
     ("hub", &["broker", "metrics", "protocol"]),
