@@ -11,7 +11,7 @@ use fanfare::{
 
 use crate::{
     common::{KEPT, TestClient, TestServer, until},
-    nodes::{Sink, host, node, redis_config, told},
+    nodes::{Sink, host, node, redis_config, spread_config, told},
     redis::RedisServer,
     relay::{Relay, Weather},
 };
@@ -90,6 +90,31 @@ async fn a_server_that_was_emptied_is_noticed_without_any_event() {
     let (_a, mut client, _) = three_events(&redis.url()).await;
     redis.ask("FLUSHALL");
     assert_eq!(told(&mut client, 1).await, ["gap epoch"]);
+}
+
+/// The name of the server's life, if it has one.
+fn life(redis: &RedisServer) -> Option<String> {
+    let answer = redis.ask("HGET fanfare:life id");
+    answer.lines().nth(1).map(|name| name.trim().to_owned())
+}
+
+#[tokio::test]
+async fn a_life_that_was_lost_is_known_by_its_new_name_when_the_link_is_made_anew() {
+    let (first, second) = (RedisServer::start(), RedisServer::start());
+    let a = TestServer::with(spread_config(&[first.url(), second.url()]));
+    until("the node is ready", || a.parts.broker.ready().is_ok()).await;
+    for redis in [&first, &second] {
+        let before = life(redis);
+        redis.ask("FLUSHALL");
+        until("the life has a new name", || life(redis).is_some_and(|name| Some(name) != before)).await;
+        let after = life(redis);
+        // Nobody seems to have been here for a while: only who knows the life's name goes on with it.
+        redis.ask("HSET fanfare:life entered 1");
+        redis.ask("DEL fanfare:nodes");
+        redis.ask("CLIENT KILL TYPE normal");
+        until("the node has entered again", || !redis.ask("HGET fanfare:life entered").starts_with("$1\r")).await;
+        assert_eq!(life(redis), after, "a new epoch for nothing");
+    }
 }
 
 #[tokio::test]

@@ -82,7 +82,8 @@ enum Whom {
     Identity,
     /// This link: is the node's number still its own?
     Number,
-    Nobody,
+    /// This link: which life of the server is it? It has changed, or was lost.
+    Life,
 }
 
 /// Owns the link, and keeps it up.
@@ -103,7 +104,7 @@ struct Link {
     node: String,
     number: Option<u16>,
     role: Role,
-    /// The life of the server when the link was made last.
+    /// The life of the server, as it was told last.
     life: Bytes,
 }
 
@@ -200,9 +201,10 @@ impl Link {
     }
 
     /// Works until the link fails, and says why.
-    async fn serve(&self, found: Found, queue: &mut mpsc::Receiver<Request>, flying: &mut VecDeque<Flight>) -> LinkError {
+    async fn serve(&mut self, found: Found, queue: &mut mpsc::Receiver<Request>, flying: &mut VecDeque<Flight>) -> LinkError {
         let Found { mut wire, mut identity, address } = found;
-        let mut replaced = pin!(self.locator.replaced(address));
+        let locator = self.locator.clone();
+        let mut replaced = pin!(locator.replaced(address));
         let mut batch = Vec::with_capacity(BATCH);
         let mut ticks = tokio::time::interval(self.config.probe_interval.min(self.config.timeout / 4));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -241,7 +243,7 @@ impl Link {
         }
     }
 
-    fn settle_all(&self, wire: &mut Wire, flying: &mut VecDeque<Flight>, identity: &mut Identity) -> Result<(), LinkError> {
+    fn settle_all(&mut self, wire: &mut Wire, flying: &mut VecDeque<Flight>, identity: &mut Identity) -> Result<(), LinkError> {
         while let Some(reply) = wire.next()? {
             let flight = flying.pop_front().ok_or(LinkError::Unexpected)?;
             self.settle(wire, flying, identity, flight, reply)?;
@@ -250,7 +252,7 @@ impl Link {
     }
 
     fn settle(
-        &self,
+        &mut self,
         wire: &mut Wire,
         flying: &mut VecDeque<Flight>,
         identity: &mut Identity,
@@ -268,12 +270,14 @@ impl Link {
                 let seen = Identity::from_info(&String::from_utf8_lossy(&text)).usable()?;
                 if let Some(changed) = identity.replaced_by(seen) {
                     *identity = changed;
-                    give(wire, flying, self.enter(identity), Whom::Nobody, now());
+                    give(wire, flying, self.enter(identity), Whom::Life, now());
                 }
             }
+            // What is entered with the next link has to name it: a life that Redis does not know counts as another one.
+            Whom::Life => self.life = reply.bytes().ok_or(LinkError::Unexpected)?,
             // Another node has it: this one was away for too long.
             Whom::Number if reply.unsigned() != Some(1) => return Err(LinkError::NoNumber),
-            Whom::Number | Whom::Nobody => {}
+            Whom::Number => {}
         }
         Ok(())
     }
@@ -291,7 +295,7 @@ impl Link {
         let no_life = says(&why, NO_LIFE);
         if tries < TRIES && (no_life || says(&why, NO_SCRIPT)) {
             if no_life {
-                give(wire, flying, self.enter(identity), Whom::Nobody, now());
+                give(wire, flying, self.enter(identity), Whom::Life, now());
             }
             command.write(&mut wire.output, true);
             flying.push_back(Flight { command, whom, tries: tries + 1, since: now() });
@@ -312,7 +316,7 @@ impl Link {
 }
 
 fn give(wire: &mut Wire, flying: &mut VecDeque<Flight>, command: Command, whom: Whom, since: Instant) {
-    command.write(&mut wire.output, matches!(whom, Whom::Nobody));
+    command.write(&mut wire.output, matches!(whom, Whom::Life));
     flying.push_back(Flight { command, whom, tries: 0, since });
 }
 
