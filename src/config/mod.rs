@@ -284,6 +284,7 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
                 errors.push(unsafe_setting(format!("{key} = {time:?} leaves Redis no time to answer"), "set it to 10ms or more"));
             }
         }
+        errors.extend(redis::too_short_a_lease(redis.lease, redis.timeout));
     }
     if config.http.is_none() && config.secure.is_none() && config.quic.is_none() {
         errors.push(unsafe_setting("listen.http, listen.secure and listen.quic are all off", "set one of them to an address"));

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use toml::Value;
 
-use super::{reader::Reader, unsafe_setting};
+use super::{ConfigError, reader::Reader, unsafe_setting};
 use crate::broker::redis::{Config, Required, Url};
 
 const URL_RULE: &str =
@@ -82,6 +82,17 @@ fn list(value: &Value, parse: impl Fn(&str) -> Option<Url>) -> Option<Vec<Url>> 
         Value::Array(items) => items.iter().map(|item| parse(item.as_str()?)).collect(),
         value => value.as_str()?.split(',').map(|text| parse(text.trim())).collect(),
     }
+}
+
+/// A link that falls silent is noticed after `timeout` and the quarter of it between two looks, and the last renewal was up to a third of the lease before. What is left has to be enough to make
+/// the link and the lease anew.
+pub(super) fn too_short_a_lease(lease: Duration, timeout: Duration) -> Option<ConfigError> {
+    let what = || {
+        format!(
+            "redis.lease = {lease:?} is less than twice redis.timeout = {timeout:?}, so a node whose link falls silent is taken for gone before it can notice"
+        )
+    };
+    (lease < 2 * timeout).then(|| unsafe_setting(what(), "set redis.lease to twice redis.timeout or more"))
 }
 
 /// What holds for each of them.

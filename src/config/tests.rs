@@ -167,6 +167,10 @@ fn redis_is_off_until_it_has_an_address_whose_password_is_never_shown() {
     assert_eq!(found[2], "redis.required = \"yes\" (FILE) has to be one of wait, fail");
     let found = errors(Mode::Dev, "[redis]\nurl = 'redis://x'\ntimeout = '1ms'\n", &[]);
     assert_eq!(found, ["redis.timeout = 1ms leaves Redis no time to answer; set it to 10ms or more"]);
+    let found = errors(Mode::Dev, "[redis]\nurl = 'redis://x'\nlease = '7s'\n", &[]);
+    assert!(found.len() == 1 && found[0].starts_with("redis.lease = 7s is less than twice redis.timeout = 4s, "), "{found:?}");
+    let enough = self::file("[redis]\nurl = 'redis://x'\nlease = '8s'\n");
+    assert!(load(Mode::Dev, Some(enough.path()), [], []).is_ok());
 }
 
 #[test]
