@@ -288,6 +288,13 @@ const FILE_MESSAGE: &str = "File ready for download";
 const VALUE_DEPTH: usize = limits::DEPTH - 1;
 
 impl Content {
+    /// Bytes of body and data.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a body is never empty")]
+    pub fn len(&self) -> usize {
+        self.body.len() + self.data.as_ref().map_or(0, Bytes::len)
+    }
+
     /// A message.
     ///
     /// # Errors

@@ -283,6 +283,16 @@ impl Session {
         }
     }
 
+    /// The same; what comes of it comes out before what waits already. For answers: what waits may be the next question.
+    pub fn handle_first(&mut self, input: Input, now: Instant) {
+        if self.outputs.is_empty() {
+            return self.handle(input, now);
+        }
+        let mut later = std::mem::take(&mut self.outputs);
+        self.handle(input, now);
+        self.outputs.append(&mut later);
+    }
+
     /// What is to be done next.
     pub fn poll(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();

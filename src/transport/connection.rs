@@ -1,22 +1,31 @@
 //! One connection: its wire, its session, its outbox, its place in the hub.
 //!
 //! One task each. It waits for one thing, gives it to the session, does all that the session says, and writes. Live events do not pass through it: the hub writes them
-//! directly, and the task steps in only when the wire is blocked. Its invariant: it is counted when it opens and when it closes, once each.
+//! directly, and the task steps in only when the wire is blocked. What has to wait for the broker (`errand`) stops nothing of it but what stands behind it. Its invariant: it is counted when it opens and when it closes, once each.
 
-use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
-use super::{Context, Farewell, now};
+use super::{
+    Context, Farewell,
+    errand::{Behind, Done, Errand, Waiting},
+    now,
+};
 use crate::{
-    broker::{self, Demand, Directive, Disconnect, Publication},
-    hub::{Attention, Link, Member, Missed, Notice, Slow, Terms, Wire},
-    policy::{self, SlowConsumer},
+    broker::{Demand, Directive, Disconnect},
+    hub::{Attention, Link, Member, Missed, Notice, Prepared, Slow, Terms, Wire},
+    policy::{self, Policy, SlowConsumer},
     presence::Stay,
     protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
-    session::{Ask, Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
+    session::{Grant, Input, Join, Joined, Lane, Output, Session},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -72,16 +81,17 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
     let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
-    let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
+    let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None, waiting: None };
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let last = loop {
-        let closed = connection.answer(&*peer).await;
+        let closed = connection.answer(&*peer);
         if let Then::EndReply(stream) = then {
-            peer.end_reply(stream);
+            connection.end_reply(&*peer, stream);
         }
         match closed {
             Some(last) => break last,
             None if then == Then::Leave => {
+                Box::pin(connection.give_what_waits()).await;
                 connection.leave_all();
                 break Last { code: Code::GoingAway, reason: Code::GoingAway.sentence().to_owned() };
             }
@@ -125,7 +135,7 @@ async fn first_frame<P: Peer>(peer: &mut P, context: &Context, session: &mut Ses
 async fn sleep_until_deadline(session: &Session) {
     match session.deadline() {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
@@ -153,6 +163,8 @@ struct Connection<'a> {
     stays: Vec<Stay>,
     dialect: Dialect,
     farewell: Option<Farewell>,
+    /// Something that the broker has not done at once.
+    waiting: Option<Box<Waiting>>,
 }
 
 impl Connection<'_> {
@@ -179,31 +191,43 @@ impl Connection<'_> {
         let mut farewell = farewell.clone();
         let link = self.member.link().clone();
         // Answers may fill the outbox beyond its bound for events, so a peer that does not take them is not listened to.
-        let may_read = link.waiting() < self.context.outbox_bytes + self.session_frame_bytes();
+        let may_read = link.waiting() < self.context.outbox_bytes + self.session_frame_bytes()
+            && self.waiting.as_ref().is_none_or(|waiting| !waiting.is_full());
         let received = tokio::select! {
             biased;
             attention = link.attend(metrics, now) => {
                 match attention {
-                    Attention::Lost(code) => self.session.handle(Input::Broken(code), now()),
+                    Attention::Lost(code) => self.urgently(Input::Broken(code)),
                     Attention::Written => {}
-                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.session.handle(input(notice), now())),
+                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.urgently(input(notice))),
                 }
                 return Then::Continue;
             }
             leave = farewell.wait_for(Option::is_some), if self.farewell.is_none() => {
                 if let Some(leave) = leave.ok().and_then(|leave| *leave) {
                     self.farewell = Some(leave);
-                    self.session.handle(Input::Drain(random_share(leave.spread)), now());
+                    self.urgently(Input::Drain(random_share(leave.spread)));
                 }
                 return Then::Continue;
             }
             () = sleep_until_deadline(&self.session) => {
-                self.session.handle(Input::Timeout, now());
+                self.urgently(Input::Timeout);
                 return Then::Continue;
             }
+            () = wait(&mut self.waiting) => return Then::Continue,
             received = peer.receive(), if may_read => received,
         };
         self.received(received)
+    }
+
+    /// Gives the session what does not come from its peer. If that ends it, nothing is waited for any more.
+    fn urgently(&mut self, input: Input) {
+        self.session.handle(input, now());
+        if self.session.deadline().is_none()
+            && let Some(waiting) = &mut self.waiting
+        {
+            waiting.give_up();
+        }
     }
 
     fn session_frame_bytes(&self) -> usize {
@@ -240,39 +264,120 @@ impl Connection<'_> {
         }
     }
 
-    /// Does all that the session wants done; tells why if that was to close.
-    async fn answer<P: Peer>(&mut self, peer: &P) -> Option<Last> {
+    /// Does all that the session wants done; tells why if that was to close. What comes of an errand that is over comes before what stood behind it.
+    fn answer<P: Peer>(&mut self, peer: &P) -> Option<Last> {
+        let Some(over) = self.waiting.take_if(|waiting| waiting.is_over()) else { return self.answer_now(peer) };
+        let (done, behind) = over.into_parts();
+        if let Some(done) = done {
+            self.done(peer, done);
+        }
+        let mut closed = self.answer_now(peer);
+        for next in behind {
+            // What is done at once is answered before the next begins.
+            closed = closed.or_else(|| self.go_on(peer, next)).or_else(|| self.answer_now(peer));
+        }
+        closed
+    }
+
+    fn answer_now<P: Peer>(&mut self, peer: &P) -> Option<Last> {
         while let Some(output) = self.session.poll() {
-            match output {
-                Output::Send(lane, frame) => self.send(peer, lane, &frame),
-                Output::Authenticate { token } => {
-                    let identity = (self.context.authenticate)(token.as_deref());
-                    self.session.handle(Input::Authenticated(identity), now());
-                }
-                Output::Chosen(word) => self.context.metrics.transport_choice(&word),
-                Output::Enlist(user) => self.member.enlist(&user),
-                Output::ReadStanding => Box::pin(self.read_standing()).await,
-                Output::Join(join) => Box::pin(self.join(peer, join)).await,
-                Output::Leave(group) => self.leave(&group),
-                Output::Ask(ask) => Box::pin(self.ask(ask)).await,
-                Output::Publish(publish) => Box::pin(self.publish(publish)).await,
-                Output::Close { code, reason, delay } => {
-                    // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
-                    self.leave_all();
-                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    let reason = reason.unwrap_or_else(|| code.sentence().to_owned());
-                    let goodbye = ServerFrame::Goodbye {
-                        code: code.number().into(),
-                        sentence: reason.clone(),
-                        reconnect: code.may_reconnect(),
-                        delay_ms,
-                    };
-                    self.send(peer, Lane::Main, &goodbye);
-                    return Some(Last { code, reason });
-                }
+            if let Some(last) = self.take(peer, output) {
+                return Some(last);
             }
         }
         None
+    }
+
+    /// What stood behind an errand has its turn, unless another one begins before it.
+    fn go_on<P: Peer>(&mut self, peer: &P, next: Behind) -> Option<Last> {
+        match next {
+            Behind::Output(output) => self.take(peer, output),
+            Behind::EndReply(stream) => {
+                self.end_reply(peer, stream);
+                None
+            }
+        }
+    }
+
+    /// Does one thing, or puts it behind what is waited for.
+    fn take<P: Peer>(&mut self, peer: &P, output: Output) -> Option<Last> {
+        if let Some(waiting) = &mut self.waiting
+            && !waiting.lets_pass(&output)
+        {
+            waiting.push(Behind::Output(output));
+            return None;
+        }
+        self.carry_out(peer, output)
+    }
+
+    /// The answer on another stream is whole, or will be when what is waited for is done.
+    fn end_reply<P: Peer>(&mut self, peer: &P, stream: u64) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.push(Behind::EndReply(stream)),
+            None => peer.end_reply(stream),
+        }
+    }
+
+    fn carry_out<P: Peer>(&mut self, peer: &P, output: Output) -> Option<Last> {
+        match output {
+            Output::Send(lane, frame) => self.send(peer, lane, &frame),
+            Output::Authenticate { token } => {
+                let identity = (self.context.authenticate)(token.as_deref());
+                self.session.handle(Input::Authenticated(identity), now());
+            }
+            Output::Chosen(word) => self.context.metrics.transport_choice(&word),
+            Output::Enlist(user) => self.member.enlist(&user),
+            Output::ReadStanding => {
+                if let Some(user) = self.session.user().cloned() {
+                    self.begin(peer, Errand::read_standing(self.context, user));
+                }
+            }
+            Output::Join(join) => self.begin(peer, Errand::join(self.context, join)),
+            Output::Leave(group) => self.leave(&group),
+            Output::Ask(ask) => self.begin(peer, Errand::ask(self.context, ask)),
+            Output::Publish(publish) => self.begin(peer, Errand::publish(self.context, publish)),
+            Output::Close { code, reason, delay } => return Some(self.say_goodbye(peer, code, reason, delay)),
+        }
+        None
+    }
+
+    fn say_goodbye<P: Peer>(&mut self, peer: &P, code: Code, reason: Option<String>, delay: Duration) -> Last {
+        // Before goodbye: a wire may take seconds to end, and nothing comes after goodbye.
+        self.leave_all();
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let reason = reason.unwrap_or_else(|| code.sentence().to_owned());
+        let goodbye =
+            ServerFrame::Goodbye { code: code.number().into(), sentence: reason.clone(), reconnect: code.may_reconnect(), delay_ms };
+        self.send(peer, Lane::Main, &goodbye);
+        Last { code, reason }
+    }
+
+    fn begin<P: Peer>(&mut self, peer: &P, errand: Errand) {
+        match errand.at_once() {
+            Ok(done) => self.done(peer, done),
+            Err(errand) => self.waiting = Some(Box::new(Waiting::new(errand))),
+        }
+    }
+
+    fn done<P: Peer>(&mut self, peer: &P, done: Done) {
+        match done {
+            Done::Joined(join, Ok(prepared)) => self.join(peer, join, prepared),
+            Done::Joined(join, Err(failure)) => self.session.handle_first(Input::Joined(join, Err(failure)), now()),
+            Done::Asked(ask, roster) => self.session.handle_first(Input::Asked(ask, roster), now()),
+            Done::Standing(standing) => self.session.handle_first(Input::Granted(Grant::Standing(standing)), now()),
+            Done::Published(request, result) => self.session.handle_first(Input::Published(request, result), now()),
+        }
+    }
+
+    /// The peer has gone, and may have published before: that is still done, as if the broker had done it at once.
+    async fn give_what_waits(&mut self) {
+        let Some(mut waiting) = self.waiting.take() else { return };
+        waiting.wait().await;
+        for behind in waiting.into_parts().1 {
+            if let Behind::Output(Output::Publish(publish)) = behind {
+                Waiting::new(Errand::publish(self.context, publish)).wait().await;
+            }
+        }
     }
 
     fn send<P: Peer>(&self, peer: &P, lane: Lane, frame: &ServerFrame) {
@@ -316,28 +421,17 @@ impl Connection<'_> {
         }
     }
 
-    async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
-        let policy = self.context.policies.of(&join.group);
-        let (group, presence) = (join.group.clone(), policy.presence);
-        let slow = match policy.slow {
-            SlowConsumer::Disconnect => Slow::Disconnect,
-            SlowConsumer::DropOldest => Slow::DropOldest,
-        };
-        let terms = Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell };
-        let lane = join.lane;
-        let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
-            Ok(prepared) => prepared,
-            Err(error) => return self.session.handle(Input::Joined(join, Err(failure(error))), now()),
-        };
-        // What stands before it in the row may have been the end.
+    /// The group is ready to be joined. Nothing waits here, so no event can come between the answer, the past and the present.
+    fn join<P: Peer>(&mut self, peer: &P, join: Join, prepared: Prepared) {
+        // It may have ended meanwhile.
         if self.session.deadline().is_none() {
             return;
         }
-        // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
+        let (group, lane) = (join.group.clone(), join.lane);
         let number = prepared.number();
         let Missed { recovery, gap, events } = prepared.missed.clone();
         let joined = Joined { number, position: prepared.position, recovery, missed: events.len() as u64 };
-        self.session.handle(Input::Joined(join, Ok(joined)), now());
+        self.session.handle_first(Input::Joined(join, Ok(joined)), now());
         // Only the answer, which comes first: what stands behind it in the row comes after the events that were missed.
         if let Some(Output::Send(lane, frame)) = self.session.poll() {
             self.send(peer, lane, &frame);
@@ -354,31 +448,7 @@ impl Connection<'_> {
             self.send(peer, Lane::Main, &ServerFrame::Interrupted { number });
         }
         self.member.join(prepared);
-        self.stay(&group, presence);
-    }
-
-    async fn ask(&mut self, ask: Ask) {
-        let roster = self.context.broker.roster(&ask.group, ask.after.as_ref(), ask.limit).await.map_err(failure);
-        self.session.handle(Input::Asked(ask, roster), now());
-    }
-
-    async fn read_standing(&mut self) {
-        let Some(user) = self.session.user().cloned() else { return };
-        let standing = self.context.users.standing(&user).await;
-        let standing = standing.map(|broker::Standing { groups, began, position }| Standing { groups, began, position });
-        let standing = standing.map_err(failure);
-        self.session.handle(Input::Granted(Grant::Standing(standing)), now());
-    }
-
-    async fn publish(&mut self, publish: Publish) {
-        let Publish { request, group, content, sender, key } = publish;
-        let retention = self.context.policies.of(&group).history;
-        let published = self.context.broker.publish(Publication { group, content, sender, key, retention }).await;
-        let result = published.map(|receipt| (receipt.id, receipt.position)).map_err(failure);
-        if result.is_ok() {
-            self.context.metrics.published("client");
-        }
-        self.session.handle(Input::Published(request, result), now());
+        self.stay(&group, self.context.policies.of(&group).presence);
     }
 
     /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
@@ -399,8 +469,21 @@ impl Connection<'_> {
     }
 }
 
-fn failure(error: broker::Error) -> Failure {
-    Failure { code: Code::Unavailable, retry_after: error.retry_after() }
+/// Waits for what the broker has not done at once, if there is something.
+async fn wait(waiting: &mut Option<Box<Waiting>>) {
+    match waiting {
+        Some(waiting) => waiting.wait().await,
+        None => pending().await,
+    }
+}
+
+/// A policy in the words of the hub.
+pub(super) fn terms(policy: &Policy) -> Terms {
+    let slow = match policy.slow {
+        SlowConsumer::Disconnect => Slow::Disconnect,
+        SlowConsumer::DropOldest => Slow::DropOldest,
+    };
+    Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell }
 }
 
 /// A notice in the words of a session.

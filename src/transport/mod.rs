@@ -5,6 +5,7 @@
 
 mod alarm;
 pub mod connection;
+mod errand;
 pub mod http;
 pub mod quic;
 mod stream;

@@ -303,8 +303,9 @@ impl Redis {
     async fn attach_now(&self, group: &GroupName, retention: Option<Retention>) -> Result<Position, Error> {
         let (answer, outcome) = oneshot::channel();
         let away = Error::Away { retry_after: RETRY_AFTER };
+        let mut attaching = Attaching { group, outcome, detached: &self.detached };
         self.attaching.send(Attach { group: group.clone(), retention, answer }).await.map_err(|_| away)?;
-        outcome.await.unwrap_or(Err(away))
+        (&mut attaching.outcome).await.unwrap_or(Err(away))
     }
 
     async fn history_now(&self, group: &GroupName, after: u64, up_to: u64, limit: usize) -> Result<History, Error> {
@@ -314,6 +315,22 @@ impl Redis {
             page.events.into_iter().filter(|(epoch, _)| *epoch == page.top.epoch).map(|(_, event)| event).collect();
         events.reverse();
         Ok(History { events, start: page.start, top: page.top })
+    }
+}
+
+/// Waits to be attached. Whoever does not wait any more when the answer comes detaches again.
+struct Attaching<'a> {
+    group: &'a GroupName,
+    outcome: oneshot::Receiver<Result<Position, Error>>,
+    detached: &'a Detached,
+}
+
+impl Drop for Attaching<'_> {
+    fn drop(&mut self) {
+        self.outcome.close();
+        if matches!(self.outcome.try_recv(), Ok(Ok(_))) {
+            self.detached.push(self.group.clone());
+        }
     }
 }
 
