@@ -11,7 +11,7 @@ use fanfare::{
     broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
-    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
     server::{BrokerConfig, Config, Http, Listen, Parts, Server, Tls},
     session::{self, Identity},
@@ -39,6 +39,7 @@ pub fn config(workers: usize) -> Config {
         history,
         slow,
         presence: Presence::Off,
+        interruption: Interruption::Quiet,
     };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let present = |pattern: &str, presence| Policy { presence, ..policy(pattern, Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) };
@@ -47,6 +48,8 @@ pub fn config(workers: usize) -> Config {
         present("quiet_*", Presence::List),
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
+        Policy { interruption: Interruption::Tell, ..policy("told_*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) },
+        Policy { interruption: Interruption::Tell, ..policy("told-live_*", Who::Anyone, None, SlowConsumer::Disconnect) },
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect),
         Policy { subscribe: Who::Server, ..policy("closed_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect) },
