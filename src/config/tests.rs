@@ -105,6 +105,25 @@ fn certificate_and_key_belong_together_and_something_has_to_listen() {
 }
 
 #[test]
+fn several_certificates_are_tables_and_the_first_is_the_default() {
+    let certificates = |text: &str| {
+        let file = file(text);
+        load(Mode::Dev, Some(file.path()), [], []).unwrap().tls
+    };
+    let files = |name: &str| transport::tls::Source::Files { certificate: name.into(), key: format!("{name}.key").into() };
+    assert_eq!(certificates("").certificates, []);
+    assert_eq!(certificates("[tls]\ncertificate = 'a'\nkey = 'a.key'\n").certificates, [files("a")]);
+    let table = |name: &str| format!("[[tls.certificates]]\ncertificate = '{name}'\nkey = '{name}.key'\n");
+    let found = certificates(&format!("{}{}", table("a"), table("b")));
+    assert_eq!(found.sources(), (files("a"), vec![files("b")]));
+    let both = format!("[tls]\ncertificate = 'a'\nkey = 'a.key'\n{}", table("b"));
+    assert!(errors(Mode::Dev, &both, &[])[0].contains("both set; put the pair under [[tls.certificates]]"));
+    let found = errors(Mode::Dev, "[[tls.certificates]]\ncertificate = 'a'\nkay = 'b'\n", &[]);
+    assert_eq!(found[0], "tls.certificates[0].key = \"\" (FILE) is missing: it has to be the path of its key in PEM form");
+    assert_eq!(found[1], "tls.certificates[0].kay (FILE) is no key; did you mean `key`?");
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let secret = file("s3cret\n");
     let path = secret.path().display().to_string();

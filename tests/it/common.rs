@@ -17,7 +17,7 @@ use fanfare::{
     session::{self, Identity},
     transport::{
         Limits,
-        tls::{self, Certificate},
+        tls::{self, Certificates},
     },
 };
 
@@ -90,16 +90,16 @@ pub fn config(workers: usize) -> Config {
 }
 
 /// One certificate for all servers of a test run.
-fn certificate() -> &'static Certificate {
-    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
-    CERTIFICATE.get_or_init(|| {
+fn certificates() -> &'static Arc<Certificates> {
+    static CERTIFICATES: OnceLock<Arc<Certificates>> = OnceLock::new();
+    CERTIFICATES.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        tls::development(dir.path(), SystemTime::now(), false).unwrap()
+        Certificates::new(tls::development(dir.path(), SystemTime::now(), false).unwrap(), [])
     })
 }
 
 fn tls() -> Tls {
-    Tls { tcp: certificate().tcp().unwrap(), quic: certificate().quic().unwrap() }
+    Tls { tcp: certificates().tcp().unwrap(), quic: certificates().quic().unwrap() }
 }
 
 impl TestServer {
@@ -161,7 +161,7 @@ impl TestServer {
             Transport::Websocket => format!("ws://{}/fanfare", listen.http.unwrap()),
             Transport::Webtransport => format!("https://{}/fanfare", listen.quic.unwrap()),
         };
-        Target { transport, url, dialect, trust: Trust::Hashes(vec![certificate().sha256()]), origin: None }
+        Target { transport, url, dialect, trust: Trust::Hashes(vec![certificates().get(0).unwrap().sha256()]), origin: None }
     }
 
     /// A client that has been welcomed.
