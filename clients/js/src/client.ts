@@ -3,6 +3,7 @@
 import { Backoff, type ReconnectOptions } from './backoff.js';
 import { connect, type Won } from './choose.js';
 import { discover } from './discover.js';
+import { Early } from './early.js';
 import { Emitter, type Handler, type OnOptions, type Undo } from './emitter.js';
 import { FanfareError, isFinal, wantsToken } from './errors.js';
 import * as wireFormat from './frames.js';
@@ -49,8 +50,6 @@ const RETRY_MS = 1000;
 const PROBE_MS = 2000;
 /** A stream that catches up has failed when nothing came on it for so long, in ms. */
 const REPLAY_SILENCE_MS = 5000;
-/** Events and gaps that wait to learn which group they belong to; the rest is in history and comes again, or is told as a gap. */
-const EARLY = 1000;
 
 /** What a group's number stands for on this connection. Each stream has its own epoch: a new one on the main stream is not that of a replay under way. */
 interface Numbered {
@@ -75,7 +74,9 @@ export class Client implements GroupHost {
   /** Streams on which groups catch up. */
   #replays = 0;
   /** Events and gaps whose group number is not known yet. */
-  #early: Frame[] = [];
+  readonly #early = new Early();
+  /** Groups that the server has been asked to end, and has not yet: how often. */
+  readonly #leaving = new Map<string, number>();
   #since = 0;
   #token: string | undefined;
   #pingInterval = 25_000;
@@ -331,7 +332,8 @@ export class Client implements GroupHost {
     subscription.state = 'joining';
     const { position } = subscription;
     const wire = this.#wire;
-    if (position !== null && position[0] !== 0 && wire?.replay) void this.#catchUp(subscription, position, wire, wire.replay);
+    // A stream of its own might overtake the end of what was followed before, and be ended by it.
+    if (position !== null && position[0] !== 0 && wire?.replay && !this.#leaving.has(subscription.name)) void this.#catchUp(subscription, position, wire, wire.replay);
     else this.#subscribeInOrder(subscription);
   }
 
@@ -350,7 +352,15 @@ export class Client implements GroupHost {
   }
 
   #unsubscribe(name: string): void {
-    if (this.#state === 'connected') void this.#ask(wireFormat.UNSUBSCRIBE, [name], 5000).catch(() => {});
+    if (this.#state !== 'connected') return;
+    const wire = this.#wire;
+    this.#leaving.set(name, (this.#leaving.get(name) ?? 0) + 1);
+    this.#ask(wireFormat.UNSUBSCRIBE, [name], 5000).catch(() => {}).finally(() => {
+      if (this.#wire !== wire) return;
+      const others = (this.#leaving.get(name) ?? 1) - 1;
+      if (others > 0) this.#leaving.set(name, others);
+      else this.#leaving.delete(name);
+    });
   }
 
   /** Catching up has a stream of its own, and live events and gaps wait until it has ended. A stream that fails or falls silent does not count: the main stream is asked for all of it again. */
@@ -364,16 +374,20 @@ export class Client implements GroupHost {
       replay(frame, (bytes) => {
         if (!open || this.#wire !== wire) return;
         heard();
-        this.#received(bytes, true);
+        // Who follows the group anew asks for itself.
+        if ((this.#subscriptions.get(subscription.name) ?? subscription) === subscription) this.#received(bytes, true);
       }),
     );
     open = false;
     if (this.#wire !== wire) return;
     this.#replays -= 1;
-    if (this.#replays === 0) this.#early = [];
+    if (this.#replays === 0) this.#early.clear();
     if (whole && subscription.state === 'joined') return subscription.release();
+    const current = this.#subscriptions.get(subscription.name);
     // What is held stays so until the answer: a live event would move the position past what is still to come.
-    if (this.#subscriptions.get(subscription.name) === subscription) this.#subscribeInOrder(subscription);
+    if (current === subscription) this.#subscribeInOrder(subscription);
+    // It was left, and nobody knows whether the server has followed it after that.
+    else if (current === undefined && !whole) this.#unsubscribe(subscription.name);
   }
 
   #received(bytes: Uint8Array, replayed: boolean): void {
@@ -400,6 +414,7 @@ export class Client implements GroupHost {
         return this.#requests.refuse(number(frame[1]), error);
       }
       case wireFormat.UNSUBSCRIBED:
+        this.#forgetNumber(String(frame[2]));
         if (frame[1] === 0) this.#ended(String(frame[2]), number(frame[3]));
         return this.#requests.answer(number(frame[1]), frame);
       default: return this.#requests.answer(number(frame[1]), frame);
@@ -412,16 +427,19 @@ export class Client implements GroupHost {
     const told = number(groupNumber);
     // Of a connection that is new the server tells if it is interrupted: after this, or on the main stream meanwhile.
     if (!this.#groups.has(told)) this.#subscriptions.get(group)?.interrupt(false);
-    this.#groups.set(told, { name: group, live: number(frame[4]), replay: number(frame[4]) });
+    const known = this.#groups.get(told);
+    // Live events have an epoch already, and it may be newer than that of the answer on another stream.
+    const live = replayed && known?.name === group ? known.live : number(frame[4]);
+    this.#groups.set(told, { name: group, live, replay: number(frame[4]) });
     const subscription = this.#subscriptions.get(group);
     if (request === 0) this.#followed(group, subscription, frame);
     else if (subscription !== undefined) this.#joined(subscription, frame, replayed);
     // It was left meanwhile, and the unsubscribe may have overtaken the subscribe, which had a stream of its own.
     else if (replayed) this.#unsubscribe(group);
     this.#requests.answer(number(request), frame);
-    const early = this.#early.filter((frame) => number(frame[1]) === told);
-    this.#early = this.#early.filter((frame) => number(frame[1]) !== told);
-    for (const frame of early) this.#told(frame, false);
+    // On the main stream it is a part of the answer.
+    if (!replayed) return this.#early.forget(told);
+    for (const frame of this.#early.take(told, live)) this.#told(frame, false);
   }
 
   /** The server lets the session follow a group without being asked, and without knowing what the page has missed: that is asked for, and live events wait for the answer. */
@@ -463,7 +481,7 @@ export class Client implements GroupHost {
     const group = this.#groups.get(number(frame[1]));
     const subscription = group && this.#subscriptions.get(group.name);
     // What is live may overtake the answer that tells its group's number, when that comes by another stream.
-    if (group === undefined && this.#replays > 0 && this.#early.length < EARLY) this.#early.push(frame);
+    if (group === undefined && this.#replays > 0) this.#early.add(frame);
     if (group === undefined || subscription === undefined) return;
     if (frame[0] === wireFormat.INTERRUPTED || frame[0] === wireFormat.RESUMED) return subscription.interrupt(frame[0] === wireFormat.INTERRUPTED);
     const stream = replayed ? 'replay' : 'live';
@@ -474,6 +492,11 @@ export class Client implements GroupHost {
     }
     const event = wireFormat.eventFromWire(frame, group.name, group[stream]);
     if (event !== null) subscription.take(event, replayed);
+  }
+
+  /** Its epoch may change unseen from now on. */
+  #forgetNumber(name: string): void {
+    for (const [told, group] of this.#groups) if (group.name === name) this.#groups.delete(told);
   }
 
   /** The server has ended a subscription. One that nobody here holds was the server's own: it is not asked for again. */
@@ -562,7 +585,8 @@ export class Client implements GroupHost {
     this.#wire = null;
     this.#groups.clear();
     this.#replays = 0;
-    this.#early = [];
+    this.#early.clear();
+    this.#leaving.clear();
     this.#requests.drop();
     for (const subscription of this.#subscriptions.values()) if (subscription.state === 'joined') subscription.state = 'joining';
     if (wire !== null) {

@@ -247,6 +247,98 @@ test('a group that is left while it catches up is left again when the server fol
   client.disconnect();
 });
 
+test('what overtook the number of a group comes again by the main stream when its own stream fails, also while another catches up', async () => {
+  const { client, group, main, replay } = await catchingUp();
+  const told = listen(group);
+  const session = FakeSession.made.at(-1);
+  client.group('b', { since: [7, 3] });
+  await until(() => session.streams[2]?.sent.length);
+  main.say(...event(5, 13, 1013, 'live'));
+  await received(main, 1);
+  replay.fail();
+  const [, again] = await ask(main, 2);
+  main.say(0x12, again, 5, 'a', 7, 13, true, 3);
+  for (const offset of [11, 12, 13, 14]) main.say(...event(5, offset, 1000 + offset, 'the rest'));
+  await until(() => told.at(-1) === '7:14');
+  assert.deepEqual(told, ['7:11', '7:12', '7:13', '7:14']);
+  client.disconnect();
+});
+
+test('what there is no room for before the number of its group is known is told as a gap', async () => {
+  for (const anew of [false, true]) {
+    const { client, group, main, replay, request } = await catchingUp();
+    const told = listen(group);
+    const epoch = anew ? 8 : 7;
+    main.say(...event(5, 12, 1012, 'live'));
+    main.say(...(anew ? [0x21, 5, 8, 0, 0, null, 2] : [0x21, 5, 7, 13, 14, 2, 3]));
+    for (let offset = 15; offset < 1014; offset++) main.say(...event(5, offset, 1000 + offset, 'live'));
+    await received(main, 1);
+    replay.say(0x12, request, 5, 'a', 7, 11, true, 1);
+    replay.say(...event(5, 11, 1011, 'missed'));
+    replay.end();
+    await until(() => told.at(-1) === `${epoch}:1013`);
+    assert.deepEqual([told.length, told.slice(0, 3)], [1001, ['7:11', anew ? '8:0-0 epoch' : '7:12-14 slow', `${epoch}:15`]]);
+    client.disconnect();
+  }
+});
+
+test('an epoch that live events have begun is not that of an answer on another stream', async () => {
+  const { client, group, main, replay, request } = await catchingUp();
+  const told = listen(group);
+  // The server follows the group by itself, too.
+  main.say(0x12, 0, 5, 'a', 7, 12, null, 0);
+  main.say(0x21, 5, 8, 0, 0, null, 2);
+  await received(main, 1);
+  replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
+  for (const offset of [11, 12]) replay.say(...event(5, offset, 1000 + offset, 'missed'));
+  replay.end();
+  await until(() => told.at(-1) === '8:0-0 epoch');
+  main.say(...event(5, 1, 2001, 'of another life'));
+  await received(main, 2);
+  assert.deepEqual([told, group.position], [['7:11', '7:12', '8:0-0 epoch', '8:1'], [8, 1]]);
+  client.disconnect();
+});
+
+test('who leaves and follows again at once asks in order, and the old stream tells nothing any more', async () => {
+  const { client, group, seen, main, replay, request } = await catchingUp();
+  const session = FakeSession.made.at(-1);
+  const told = [];
+  group.leave();
+  const anew = client.group('a', { since: [7, 12] });
+  anew.on('message', ({ offset }) => told.push(offset));
+  const [, again, , options] = await ask(main, 2);
+  assert.deepEqual([options, session.streams.length], [{ since: [7, 12] }, 2]);
+  assert.ok(main.sent.findIndex(([op]) => op === 3) < main.sent.findIndex(([op]) => op === 2));
+  replay.say(0x12, request, 5, 'a', 7, 13, true, 3);
+  replay.say(...event(5, 11, 1011, 'not asked for any more'));
+  replay.end();
+  main.say(0x13, main.sent.find(([op]) => op === 3)[1], 'a', 0);
+  main.say(0x12, again, 6, 'a', 7, 13, true, 1);
+  main.say(...event(6, 13, 1013, 'missed'));
+  await until(() => told.length === 1);
+  assert.deepEqual([told, seen, anew.state], [[13], [], 'joined']);
+  assert.equal(main.sent.filter(([op]) => op === 3).length, 1, 'it is not left again');
+  // Later the way is free again.
+  anew.leave();
+  main.say(0x13, main.sent.findLast(([op]) => op === 3)[1], 'a', 0);
+  await received(main, 1);
+  client.group('a', { since: [7, 13] });
+  await until(() => session.streams[2]?.sent.length);
+  client.disconnect();
+});
+
+test('a group that is left while its stream fails unanswered is left again: the server may have followed it since', async () => {
+  const { client, group, main, replay } = await catchingUp();
+  const leaves = () => main.sent.filter(([op, , name]) => op === 3 && name === 'a');
+  group.leave();
+  await until(() => leaves().length === 1);
+  main.say(0x13, leaves()[0][1], 'a', 0);
+  replay.fail();
+  await until(() => leaves().length === 2);
+  assert.equal(main.sent.filter(([op]) => op === 2).length, 0);
+  client.disconnect();
+});
+
 test('a stream that ends before it is answered, or in the middle, does not count: the main one is asked', async () => {
   for (const answered of [false, true]) {
     const { client, group, seen, main, replay, request } = await catchingUp();
