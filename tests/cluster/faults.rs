@@ -226,6 +226,7 @@ async fn a_subscriber_that_redis_cuts_off_for_being_slow_is_back_with_everything
     let redis = RedisServer::start();
     redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64kb 0 0"]);
     let relay = Relay::to(redis.addr());
+    // Else the node would notice the silence and come back by itself before Redis has cut it off.
     let patient = redis::Config { timeout: Duration::from_secs(60), ..redis_config(&relay.url()) };
     let roomy = OutboxLimits { bytes: 1 << 28, age: Duration::from_secs(60) };
     let a = TestServer::with(Config { outbox: roomy, ..node_config(patient, 1) });

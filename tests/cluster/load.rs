@@ -13,12 +13,16 @@ fn node(redis: &RedisServer) -> Running {
 
 fn node_with(redis: &RedisServer, args: &[&str]) -> Running {
     let node = Running::start(&[&["--redis", &redis.url(), "--workers", "1"], args].concat());
+    until("it is ready", || node.asked("/readyz").starts_with("HTTP/1.1 200 "));
+    node
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
-    while !node.asked("/readyz").starts_with("HTTP/1.1 200 ") {
-        assert!(Instant::now() < end, "it is not ready: {}", node.asked("/readyz"));
+    while !holds() {
+        assert!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    node
 }
 
 /// Two nodes have two homes here, and each makes a key of its own.
@@ -70,11 +74,7 @@ fn present(node: &Running, group: &str) -> u64 {
 }
 
 fn until_present(node: &Running, group: &str, wanted: u64) {
-    let end = Instant::now() + PATIENCE;
-    while present(node, group) != wanted {
-        assert!(Instant::now() < end, "{} and not {wanted}", present(node, group));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(&format!("{wanted} are in {group}"), || present(node, group) == wanted);
 }
 
 #[test]
@@ -89,12 +89,7 @@ fn when_a_node_is_killed_under_load_it_is_soon_known_again_who_is_there() {
     a.until_it_has_delivered();
     until_present(&b, "load_0", 20);
     a.child.kill().unwrap();
-    let swept = || b.metric("fanfare_presence_swept_total");
-    let end = Instant::now() + PATIENCE;
-    while swept() < 2 {
-        assert!(Instant::now() < end, "the dead node's people are still there");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the dead node's people are gone", || b.metric("fanfare_presence_swept_total") >= 2);
     // Everybody is at the other node by now, and nobody is counted twice.
     ["load_0", "load_1"].iter().for_each(|group| until_present(&b, group, 20));
     assert!(load.try_wait().unwrap().is_none(), "all this happened under load");

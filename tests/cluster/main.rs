@@ -4,7 +4,7 @@
 //! - `spread` has several servers, in `sentinels` the primary changes
 //! - `users` is what the application does with sessions, `leases` is who lives, `view` what is seen of it, `presence` who is where
 //! - `load` is the load generator on several nodes
-//! - `faults` makes a link fail, `interruptions` is what members are told then, `waiting` what goes on of a connection, `refusals` is a server that answers and does not do it, `lives` one that begins anew
+//! - `faults` makes a link fail, `interruptions` is what members are told then, `waiting` what goes on of a connection, `refusals` is a server that answers and does not do it, `lives` one that begins anew, `takeover` a replica that lacks what others were told
 //! - `model` makes anything fail at any time and compares with a simple model
 //! - `redis` starts servers, `relay` stands between a node and its server and does harm, `actor` plays a server
 
@@ -34,6 +34,7 @@ mod running;
 mod sentinels;
 mod sharing;
 mod spread;
+mod takeover;
 mod users;
 mod view;
 mod waiting;

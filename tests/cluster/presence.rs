@@ -346,6 +346,36 @@ async fn nodes_whose_clocks_differ_by_an_hour_agree_on_who_is_there_and_for_how_
 }
 
 #[tokio::test]
+async fn a_server_that_has_forgotten_the_scripts_is_told_them_again() {
+    let redis = RedisServer::start();
+    let relay = Relay::to(redis.addr());
+    let (a, _a, _) = broker(&redis.url(), "a", SHORT, 0);
+    let (b, _b, _) = broker(&relay.url(), "b", SHORT, 0);
+    until("both are ready", || a.ready().is_ok() && b.ready().is_ok()).await;
+    let forget = || redis.ask("SCRIPT FLUSH");
+    forget();
+    attend(&b, "x", &[("ann", 1)]);
+    until_there(&b, "x", &[("ann", 1)]).await;
+    forget();
+    assert_eq!(listed(&a.roster(&group("x"), None, 10).await.unwrap()), [("ann", 1)]);
+    // Leases are made and renewed, and then a dead node is swept, while everything is forgotten again and again.
+    let lease = redis.ask("KEYS fanfare:lease:b").lines().nth(2).unwrap().to_owned();
+    redis.ask(&format!("DEL {lease}"));
+    until("the lease is made", || {
+        forget();
+        redis.ask(&format!("EXISTS {lease}")).contains(":1")
+    })
+    .await;
+    relay.set(Weather::Cut);
+    until("the dead node is swept", || {
+        forget();
+        redis.number("ZCARD fanfare:rolls") == 0
+    })
+    .await;
+    until_there(&a, "x", &[]).await;
+}
+
+#[tokio::test]
 async fn a_dead_node_with_many_people_in_many_groups_leaves_nothing_behind() {
     let redis = RedisServer::start();
     let relay = Relay::to(redis.addr());

@@ -6,10 +6,11 @@ use fanfare::{
     broker::redis::{Config, Url},
     client::Transport,
     protocol::{Dialect, ServerFrame},
+    server::{self, BrokerConfig},
 };
 
 use crate::{
-    common::{TestClient, TestServer, until},
+    common::{TestClient, TestServer, config, until},
     lives::{has_begun_anew, publish, three_events_on},
     nodes::{light_node, node_config, redis_config, text_of},
     redis::{RedisServer, free_port},
@@ -201,4 +202,32 @@ async fn a_server_that_a_sentinel_names_has_to_be_a_primary() {
     eventually("the reason is known", || a.parts.broker.ready().is_err_and(|why| why.contains("is a replica"))).await;
     assert!(a.try_publish("team", "x", None).await.is_err());
     assert!(primary.ask("EXISTS fanfare:m:team").contains(":0"));
+}
+
+#[tokio::test]
+async fn of_several_primaries_that_sentinels_know_one_moves_and_the_groups_of_the_other_go_on() {
+    let (old, new, other) = (RedisServer::start(), RedisServer::start(), RedisServer::start());
+    let sentinel = sentinel(&old, &format!("sentinel monitor second 127.0.0.1 {} 1", other.port));
+    let mine = by_name(&[&sentinel]);
+    let second = Config { sentinels: mine.sentinels.clone(), ..redis_config("redis://second") };
+    let a = TestServer::with(server::Config { broker: BrokerConfig::Redis(vec![mine, second]), ..config(1) });
+    eventually("the node is ready", || a.parts.broker.ready().is_ok()).await;
+    let on = |server: &RedisServer, group: &str| server.ask(&format!("EXISTS fanfare:m:{group}")).contains(":1");
+    let mut client = a.client(WEBSOCKET).await;
+    let groups: Vec<String> = (0..20).map(|n| format!("team_{n}")).collect();
+    let mut epochs = Vec::new();
+    for group in &groups {
+        epochs.push(client.subscribe(group, None).await.position.epoch);
+    }
+    let moves: Vec<bool> = groups.iter().map(|group| on(&old, group)).collect();
+    assert!(moves.contains(&true) && moves.contains(&false), "{moves:?}");
+    sentinel.ask("SENTINEL REMOVE mymaster");
+    sentinel.ask(&format!("SENTINEL MONITOR mymaster 127.0.0.1 {} 1", new.port));
+    eventually("the node is there", || new.ask("CLIENT LIST TYPE pubsub").contains("name=fanfare")).await;
+    eventually("the node is ready", || a.parts.broker.ready().is_ok()).await;
+    for ((group, moves), epoch) in groups.iter().zip(moves).zip(epochs) {
+        let position = a.publish(group, "x").await.position;
+        assert_eq!((position.epoch != epoch, position.offset), (moves, 1), "{group}");
+        assert_eq!((on(&new, group), on(&other, group)), (moves, !moves), "{group}");
+    }
 }

@@ -42,6 +42,14 @@ pub(super) struct Round {
     pub(super) checks: Option<Vec<(Read, Position)>>,
 }
 
+/// How many of so many groups are asked for with one probe.
+fn questions(groups: usize, probe_interval: Duration, check_interval: Duration) -> usize {
+    let share = probe_interval.as_secs_f64() / check_interval.as_secs_f64();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
+    let most = (groups as f64 * share).ceil() as usize;
+    most.min(QUESTIONS)
+}
+
 impl Hub {
     /// Judges what has come since the last tick. The first tick without anything only begins to count: this task may have been busy
     /// elsewhere.
@@ -70,9 +78,7 @@ impl Hub {
     pub(super) fn probe(&mut self, inlet: &Inlet, since: Instant) {
         self.probes += 1;
         let number = self.probes;
-        let share = self.config.probe_interval.as_secs_f64() / self.config.check_interval.as_secs_f64();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count")]
-        let most = ((self.table.len() as f64 * share).ceil() as usize).min(QUESTIONS);
+        let most = questions(self.table.len(), self.config.probe_interval, self.config.check_interval);
         let questions: Vec<_> = self.table.checks(most).into_iter().map(|read| (self.question(&read), read)).collect();
         let probe = Commands::tell(&self.probe_channel, number.to_string().as_bytes());
         let pipeline = self.pipeline.clone();
@@ -107,5 +113,17 @@ impl Hub {
             }
             self.round = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_is_asked_for_once_in_the_interval_and_no_round_is_too_large() {
+        let questions = |groups| questions(groups, Duration::from_secs(2), Duration::from_secs(30));
+        assert_eq!([0, 1, 15, 16, 15_000].map(questions), [0, 1, 1, 2, 1000]);
+        assert_eq!([15_360, 15_361, 100_000].map(questions), [1024, 1024, 1024]);
     }
 }
