@@ -91,7 +91,6 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
         match closed {
             Some(last) => break last,
             None if then == Then::Leave => {
-                Box::pin(connection.give_what_waits()).await;
                 connection.leave_all();
                 break Last { code: Code::GoingAway, reason: Code::GoingAway.sentence().to_owned() };
             }
@@ -100,6 +99,7 @@ pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit:
     };
     // Boxed like everything that happens seldom: an idle connection shall not keep room for it.
     Box::pin(connection.end(&mut *peer, &last)).await;
+    Box::pin(connection.publish_what_waits()).await;
     counted.close(last.code);
     drop(permit);
 }
@@ -220,13 +220,13 @@ impl Connection<'_> {
         self.received(received)
     }
 
-    /// Gives the session what does not come from its peer. If that ends it, nothing is waited for any more.
+    /// Gives the session what does not come from its peer. If that ends it, its goodbye waits for nothing.
     fn urgently(&mut self, input: Input) {
         self.session.handle(input, now());
         if self.session.deadline().is_none()
             && let Some(waiting) = &mut self.waiting
         {
-            waiting.give_up();
+            waiting.hurry();
         }
     }
 
@@ -266,7 +266,10 @@ impl Connection<'_> {
 
     /// Does all that the session wants done; tells why if that was to close. What comes of an errand that is over comes before what stood behind it.
     fn answer<P: Peer>(&mut self, peer: &P) -> Option<Last> {
-        let Some(over) = self.waiting.take_if(|waiting| waiting.is_over()) else { return self.answer_now(peer) };
+        let Some(over) = self.waiting.take_if(|waiting| waiting.is_over()) else {
+            let goodbye = self.waiting.as_mut().and_then(|waiting| waiting.goodbye());
+            return goodbye.and_then(|goodbye| self.carry_out(peer, goodbye)).or_else(|| self.answer_now(peer));
+        };
         let (done, behind) = over.into_parts();
         if let Some(done) = done {
             self.done(peer, done);
@@ -369,13 +372,11 @@ impl Connection<'_> {
         }
     }
 
-    /// The peer has gone, and may have published before: that is still done, as if the broker had done it at once.
-    async fn give_what_waits(&mut self) {
-        let Some(mut waiting) = self.waiting.take() else { return };
-        waiting.wait().await;
-        for behind in waiting.into_parts().1 {
-            if let Behind::Output(Output::Publish(publish)) = behind {
-                Waiting::new(Errand::publish(self.context, publish)).wait().await;
+    /// The connection has ended; what its peer published before is still done, as if the broker had done it at once.
+    async fn publish_what_waits(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            for publish in waiting.publishes(self.context) {
+                publish.finish().await;
             }
         }
     }

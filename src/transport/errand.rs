@@ -37,6 +37,8 @@ pub(super) struct Errand {
     future: Pin<Box<dyn Future<Output = Done>>>,
     /// Which group it concerns; `None`: none, or all.
     group: Option<GroupName>,
+    /// Wanted also when its connection has ended.
+    outlives: bool,
 }
 
 impl Errand {
@@ -47,7 +49,7 @@ impl Errand {
             let prepared = context.hub.prepare(&join.group, terms, join.since).await;
             Done::Joined(join, prepared.map_err(failure))
         });
-        Self { future, group }
+        Self { future, group, outlives: false }
     }
 
     pub(super) fn ask(context: &Rc<Context>, ask: Ask) -> Self {
@@ -56,7 +58,7 @@ impl Errand {
             let roster = context.broker.roster(&ask.group, ask.after.as_ref(), ask.limit).await.map_err(failure);
             Done::Asked(ask, roster)
         });
-        Self { future, group }
+        Self { future, group, outlives: false }
     }
 
     pub(super) fn read_standing(context: &Rc<Context>, user: UserId) -> Self {
@@ -66,7 +68,7 @@ impl Errand {
             let standing = standing.map(|broker::Standing { groups, began, position }| Standing { groups, began, position });
             Done::Standing(standing.map_err(failure))
         });
-        Self { future, group: None }
+        Self { future, group: None, outlives: false }
     }
 
     pub(super) fn publish(context: &Rc<Context>, publish: Publish) -> Self {
@@ -80,7 +82,12 @@ impl Errand {
             }
             Done::Published(request, published.map(|receipt| (receipt.id, receipt.position)).map_err(failure))
         });
-        Self { future, group: concerned }
+        Self { future, group: concerned, outlives: true }
+    }
+
+    /// Waits until it is done; nobody wants to know what it has brought.
+    pub(super) async fn finish(self) {
+        self.future.await;
     }
 
     /// What it has brought, if it is done at once; else the errand, which has to be waited for.
@@ -105,17 +112,19 @@ pub(super) enum Behind {
 
 /// An errand under way, and what waits behind it.
 pub(super) struct Waiting {
-    /// `None`: it is done, or given up.
+    /// `None`: it is done.
     errand: Option<Errand>,
     /// What it has brought.
     done: Option<Done>,
     behind: VecDeque<Behind>,
     bytes: usize,
+    /// The session has ended, and not in the order of what its peer sent: goodbye overtakes.
+    hurries: bool,
 }
 
 impl Waiting {
     pub(super) fn new(errand: Errand) -> Self {
-        Self { errand: Some(errand), done: None, behind: VecDeque::new(), bytes: 0 }
+        Self { errand: Some(errand), done: None, behind: VecDeque::new(), bytes: 0, hurries: false }
     }
 
     /// Waits until the errand is over. Safe to cancel.
@@ -135,10 +144,27 @@ impl Waiting {
         (self.done, self.behind)
     }
 
-    /// The connection ends: only its goodbye is still wanted.
-    pub(super) fn give_up(&mut self) {
-        (self.errand, self.done) = (None, None);
-        self.behind.retain(|behind| matches!(behind, Behind::Output(Output::Close { .. })));
+    /// The session has ended by something that its peer did not send.
+    pub(super) fn hurry(&mut self) {
+        self.hurries = true;
+    }
+
+    /// The goodbye that waits, if it need not any more.
+    pub(super) fn goodbye(&mut self) -> Option<Output> {
+        let at = self.behind.iter().position(|behind| self.hurries && matches!(behind, Behind::Output(Output::Close { .. })))?;
+        match self.behind.remove(at)? {
+            Behind::Output(goodbye) => Some(goodbye),
+            Behind::EndReply(_) => None,
+        }
+    }
+
+    /// What was published and is not done yet, in its order.
+    pub(super) fn publishes(self, context: &Rc<Context>) -> impl Iterator<Item = Errand> {
+        let behind = self.behind.into_iter().filter_map(|behind| match behind {
+            Behind::Output(Output::Publish(publish)) => Some(Errand::publish(context, publish)),
+            Behind::Output(_) | Behind::EndReply(_) => None,
+        });
+        self.errand.filter(|errand| errand.outlives).into_iter().chain(behind)
     }
 
     /// Whether no more may wait.
@@ -160,7 +186,8 @@ impl Waiting {
             Output::Send(_, ServerFrame::Ping(_) | ServerFrame::Pong(_) | ServerFrame::Refreshed { .. }) => true,
             Output::Leave(group) => !self.concerns(group.as_str()),
             Output::Send(_, ServerFrame::Unsubscribed { group, .. }) => !self.concerns(group),
-            Output::Send(..) | Output::ReadStanding | Output::Join(_) | Output::Publish(_) | Output::Ask(_) | Output::Close { .. } => false,
+            Output::Send(..) | Output::ReadStanding | Output::Join(_) | Output::Publish(_) | Output::Ask(_) => false,
+            Output::Close { .. } => self.hurries,
         }
     }
 
