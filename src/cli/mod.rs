@@ -10,6 +10,7 @@ mod check_config;
 mod doctor;
 mod load;
 mod options;
+mod reloading;
 mod send;
 mod serve;
 mod started;

@@ -78,6 +78,8 @@ pub enum Input {
     Asked(Ask, Result<Roster, Failure>),
     /// Something about what the session follows without having asked.
     Granted(Grant),
+    /// What is allowed is this from now on.
+    Policies(Arc<Policies>),
     /// The application wants the connection to end.
     Disconnected {
         /// Tells the client what to do next.
@@ -267,6 +269,7 @@ impl Session {
             Input::Authenticated(result) => self.authenticated(result, now),
             Input::Joined(join, result) => self.joined(join, result, now),
             Input::Granted(grant) => self.granted(grant, now),
+            Input::Policies(policies) => self.go_by(policies),
             Input::Disconnected { code, reason, delay } => self.say_goodbye(code, reason, delay),
             Input::Published(request, Ok((id, position))) => self.send(ServerFrame::Published { request, id, position }),
             Input::Published(request, Err(failure)) => self.fail(Lane::Main, request, failure),
@@ -399,6 +402,19 @@ impl Session {
         }
         let first = !followed;
         self.outputs.push_back(Output::Join(Join { request, group, since, lane, first }));
+    }
+
+    /// What the client has asked for, and may follow no longer, ends. What the server lets it follow goes on: policies were not asked for that.
+    fn go_by(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
+        let State::Open(open) = &mut self.state else { return };
+        for group in open.following.on(Ground::Asked) {
+            let allowed = self.policies.of(&group).subscribe.includes(open.user.as_ref(), &group);
+            if !allowed && open.following.remove(&group, Ground::Asked) {
+                let frame = ServerFrame::Unsubscribed { request: 0, group: group.to_string(), code: Some(Code::NotAllowed) };
+                self.outputs.extend([Output::Leave(group), Output::Send(Lane::Main, frame)]);
+            }
+        }
     }
 
     fn joined(&mut self, join: Join, result: Result<Joined, Failure>, now: Instant) {
