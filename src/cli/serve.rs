@@ -173,7 +173,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid, groups: identity.groups })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups, rights: identity.rights })
 }
 
 /// What is served over HTTP, once the ports are known.
