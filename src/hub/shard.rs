@@ -38,7 +38,9 @@ pub(super) struct Group {
     pub(super) slow: Slow,
     pub(super) tell_interruptions: bool,
     /// Events of other nodes may not come for the time being.
-    pub(super) interrupted: bool,
+    interrupted: bool,
+    /// Some member has been told so, and will be told of the end, whatever the policy says by then.
+    interruption_told: bool,
     /// Told by the broker when it began to send us the group's events.
     pub(super) attached: Rc<OnceCell<Position>>,
     /// Joins that are under way and keep the group alive.
@@ -124,6 +126,7 @@ impl Shard {
             slow: terms.slow,
             tell_interruptions: terms.tell_interruptions,
             interrupted: false,
+            interruption_told: false,
             attached: Rc::default(),
             pending: 0,
             recording: Recording::default(),
@@ -148,6 +151,12 @@ impl Shard {
     /// The groups that a connection is a member of.
     pub(super) fn memberships(&self, connection: u32) -> Vec<u32> {
         self.connections[connection as usize].memberships.iter().map(|membership| membership.group).collect()
+    }
+
+    /// The same by name.
+    pub(super) fn followed(&self, connection: u32) -> Vec<GroupName> {
+        let memberships = &self.connections[connection as usize].memberships;
+        memberships.iter().map(|membership| self.groups[membership.group as usize].name.clone()).collect()
     }
 
     pub(super) fn is_member(&self, connection: u32, group: u32) -> bool {
@@ -210,6 +219,11 @@ impl Shard {
         }
     }
 
+    /// Gives a notice to every connection.
+    pub(super) fn notify_all(&self, notice: &Notice) {
+        self.connections.iter().for_each(|(_, connection)| connection.link.notify(notice.clone()));
+    }
+
     fn deliver_event(&mut self, number: u32, epoch: u32, event: &Arc<Event>, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         let group = &mut self.groups[number as usize];
         if event.offset > 0 && !group.advance(epoch, event) {
@@ -246,7 +260,9 @@ impl Shard {
     /// Takes note that events may not come for the time being, or that they come again, and tells members if the policy says so.
     fn interrupt(&mut self, number: u32, interrupted: bool, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
         let group = &mut self.groups[number as usize];
-        if std::mem::replace(&mut group.interrupted, interrupted) != interrupted && group.tell_interruptions {
+        let changes = std::mem::replace(&mut group.interrupted, interrupted) != interrupted;
+        let told_before = std::mem::replace(&mut group.interruption_told, interrupted && group.tell_interruptions);
+        if changes && (group.tell_interruptions || told_before) {
             let frame = if interrupted { ServerFrame::Interrupted { number } } else { ServerFrame::Resumed { number } };
             self.tell(number, &frame, limits, metrics, now);
         }
@@ -311,6 +327,13 @@ impl Group {
         self.last = Position { epoch, offset: event.offset };
         self.recording.note(event);
         true
+    }
+
+    /// Whether who joins now has to be told that events may not come for the time being.
+    pub(super) fn tells_who_joins(&mut self, terms: &Terms) -> bool {
+        let tells = self.interrupted && terms.tell_interruptions;
+        self.interruption_told |= tells;
+        tells
     }
 
     /// Takes note of a gap; `false` if it ends before what has been delivered.

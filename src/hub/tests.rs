@@ -455,6 +455,8 @@ fn members_are_told_of_interruptions_once_and_only_where_the_policy_says_so() {
     assert_eq!((ann.frames(), bob.frames()), (vec![ServerFrame::Interrupted { number }], vec![]));
     assert!(world.prepare("a", None, Slow::Disconnect).interrupted, "who comes now is told, too");
     assert!(!world.hub.prepare(&name("b"), quiet, None).now_or_never().unwrap().unwrap().interrupted);
+    // Who was told of the beginning is told of the end, also if the policy has changed meanwhile.
+    ann.member.revise(&name("a"), quiet);
     deliver(Item::Resumed);
     assert_eq!((ann.frames(), bob.frames()), (vec![ServerFrame::Resumed { number }], vec![]));
     assert!(!world.prepare("a", None, Slow::Disconnect).interrupted);

@@ -78,10 +78,12 @@ const ANSWERS_BYTES: usize = 16 * 1024;
 /// What is moved while it runs is boxed: a task keeps room for both places.
 pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let counted = Counted::open(&context, peer.transport());
-    let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
+    let mut session = Box::new(Session::new(context.session.load_full(), context.policies.load_full(), context.ids.next(), now()));
     let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None, waiting: None };
+    // From here on the hub tells when they change; before it they may have.
+    connection.take_policies();
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let last = loop {
         let closed = connection.answer(&*peer);
@@ -199,7 +201,7 @@ impl Connection<'_> {
                 match attention {
                     Attention::Lost(code) => self.urgently(Input::Broken(code)),
                     Attention::Written => {}
-                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.urgently(input(notice))),
+                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.note(notice)),
                 }
                 return Then::Continue;
             }
@@ -230,8 +232,30 @@ impl Connection<'_> {
         }
     }
 
+    fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Directive(directive) => self.urgently(input(&directive)),
+            Notice::Review => self.urgently(Input::Granted(Grant::Review)),
+            Notice::Policies => self.take_policies(),
+        }
+    }
+
+    /// What is allowed has changed, or may have.
+    fn take_policies(&mut self) {
+        let policies = self.context.policies.load_full();
+        for group in self.member.groups() {
+            let policy = policies.of(&group);
+            self.member.revise(&group, terms(policy));
+            match policy.presence {
+                policy::Presence::Off => self.leave_presence(&group),
+                presence @ (policy::Presence::List | policy::Presence::Live) => self.stay(&group, presence),
+            }
+        }
+        self.urgently(Input::Policies(policies));
+    }
+
     fn session_frame_bytes(&self) -> usize {
-        self.context.session.max_frame
+        self.context.session.load().max_frame
     }
 
     fn received(&mut self, received: Received) -> Then {
@@ -403,6 +427,10 @@ impl Connection<'_> {
 
     fn leave(&mut self, group: &GroupName) {
         self.member.leave(group);
+        self.leave_presence(group);
+    }
+
+    fn leave_presence(&mut self, group: &GroupName) {
         if let Some(at) = self.stays.iter().position(|stay| stay.group() == group) {
             self.stays.swap_remove(at).leave();
         }
@@ -449,7 +477,11 @@ impl Connection<'_> {
             self.send(peer, Lane::Main, &ServerFrame::Interrupted { number });
         }
         self.member.join(prepared);
-        self.stay(&group, self.context.policies.of(&group).presence);
+        // They may have changed while the broker was waited for.
+        let policies = self.context.policies.load_full();
+        let policy = policies.of(&group);
+        self.member.revise(&group, terms(policy));
+        self.stay(&group, policy.presence);
     }
 
     /// Writes what is left and closes, within bounded time. What can't be written by then is lost with the connection, and the peer resumes.
@@ -487,13 +519,9 @@ pub(super) fn terms(policy: &Policy) -> Terms {
     Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell }
 }
 
-/// A notice in the words of a session.
-fn input(notice: Notice) -> Input {
-    let directive = match notice {
-        Notice::Directive(directive) => directive,
-        Notice::Review => return Input::Granted(Grant::Review),
-    };
-    let Directive { demand, position, .. } = &*directive;
+/// A directive in the words of a session.
+fn input(directive: &Directive) -> Input {
+    let Directive { demand, position, .. } = directive;
     let position = *position;
     match demand.clone() {
         Demand::Grant { groups, standing } => Input::Granted(Grant::Follow { groups, standing: standing.then_some(position) }),

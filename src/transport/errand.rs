@@ -44,7 +44,7 @@ pub(super) struct Errand {
 impl Errand {
     pub(super) fn join(context: &Rc<Context>, join: Join) -> Self {
         let (group, context) = (Some(join.group.clone()), context.clone());
-        let terms = terms(context.policies.of(&join.group));
+        let terms = terms(context.policies.load().of(&join.group));
         let future = Box::pin(async move {
             let prepared = context.hub.prepare(&join.group, terms, join.since).await;
             Done::Joined(join, prepared.map_err(failure))
@@ -75,7 +75,7 @@ impl Errand {
         let Publish { request, group, content, sender, key } = publish;
         let (concerned, context) = (Some(group.clone()), context.clone());
         let future = Box::pin(async move {
-            let retention = context.policies.of(&group).history;
+            let retention = context.policies.load().of(&group).history;
             let published = context.broker.publish(Publication { group, content, sender, key, retention }).await;
             if published.is_ok() {
                 context.metrics.published("client");
