@@ -70,6 +70,9 @@ pub(super) trait Peer {
 /// How long a peer gets to take the goodbye, and then to close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long what a peer has published may take when it has gone: longer than the broker takes to find that it can't be done.
+const PUBLISHING: Duration = Duration::from_secs(10);
+
 /// Answers that wait for each other, at most.
 const ANSWERS_BYTES: usize = 16 * 1024;
 
@@ -396,13 +399,18 @@ impl Connection<'_> {
         }
     }
 
-    /// The connection has ended; what its peer published before is still done, as if the broker had done it at once.
+    /// The connection has ended; what its peer published before is still done, as if the broker had done it at once, unless that takes too long. The peer has no answer, and does not take it for done.
     async fn publish_what_waits(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
-            for publish in waiting.publishes(self.context) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let context = self.context.clone();
+        let publishing = async {
+            for publish in waiting.publishes(&context) {
                 publish.finish().await;
             }
-        }
+        };
+        // When the server leaves there may be nobody left to wait for.
+        let patience = if self.farewell.is_some() { LINGER } else { PUBLISHING };
+        let _ = tokio::time::timeout(patience, publishing).await;
     }
 
     fn send<P: Peer>(&self, peer: &P, lane: Lane, frame: &ServerFrame) {

@@ -12,7 +12,7 @@ use fanfare::{
 
 use crate::{
     common::{TestServer, until},
-    nodes::{node, node_config, node_with, redis_config, told},
+    nodes::{node, node_config, node_with, redis_config, told, until_cut},
     redis::RedisServer,
     relay::{Relay, Weather},
 };
@@ -61,7 +61,7 @@ async fn while_redis_is_away_connections_stay_and_what_was_missed_comes_when_it_
     let position = client.subscribe("team", None).await.position;
     client.subscribe("live_x", None).await;
     relay.set(Weather::Cut);
-    until("the node knows", || a.parts.broker.ready().is_err()).await;
+    until_cut(&a).await;
     assert!(matches!(a.try_publish("team", "x", None).await, Err(Error::Away { .. })));
     // Who only wants to follow from now on is let in, because the node stands where it stood.
     let mut late = a.client(WEBSOCKET).await;
@@ -89,7 +89,7 @@ async fn what_history_no_longer_has_is_a_gap() {
     let mut client = a.client(WEBSOCKET).await;
     client.subscribe("team", None).await;
     relay.set(Weather::Cut);
-    until("the node knows", || a.parts.broker.ready().is_err()).await;
+    until_cut(&a).await;
     for n in 1..=130 {
         b.publish("team", &n.to_string()).await;
     }
@@ -105,7 +105,7 @@ async fn a_publisher_may_wait_for_redis() {
     let patient = redis::Config { publish_wait: Duration::from_secs(20), ..redis_config(&relay.url()) };
     let a = node_with(patient, 1).await;
     relay.set(Weather::Cut);
-    until("the node knows", || a.parts.broker.ready().is_err()).await;
+    until_cut(&a).await;
     let publish = a.try_publish("team", "x", None);
     let back = async {
         tokio::task::yield_now().await;

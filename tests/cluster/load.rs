@@ -81,7 +81,7 @@ fn until_present(node: &Running, group: &str, wanted: u64) {
 fn when_a_node_is_killed_under_load_it_is_soon_known_again_who_is_there() {
     let redis = RedisServer::start();
     let args =
-        ["--set", "presence.default=live", "--set", "presence.grace=50ms", "--set", "redis.lease=600ms", "--set", "redis.timeout=300ms"];
+        ["--set", "presence.default=live", "--set", "presence.grace=50ms", "--set", "redis.lease=3s", "--set", "redis.timeout=1500ms"];
     let (mut a, b) = (node_with(&redis, &args), node_with(&redis, &args));
     let publishing = publishing_at(&b);
     let args = ["load", "--ws", "40", "--failover", &b.http, "--resume", "--rate", "200", "--duration", "60", "--groups", "2"];

@@ -46,6 +46,11 @@ pub async fn node_with(redis: redis::Config, workers: usize) -> TestServer {
     node
 }
 
+/// Waits until a node has lost both links.
+pub async fn until_cut(node: &TestServer) {
+    until("both links are down", || node.parts.cluster.node().links.iter().all(|link| link.broken.is_some())).await;
+}
+
 /// A node without TLS and QUIC, which starts at once.
 pub fn light_node(redis: redis::Config) -> TestServer {
     let listen = Listen { http: "127.0.0.1:0".parse().ok(), ..Listen::default() };

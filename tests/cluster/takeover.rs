@@ -9,8 +9,8 @@ use fanfare::{
 };
 
 use crate::{
-    common::{TestServer, soon, until},
-    nodes::{node_with, redis_config},
+    common::{TestClient, TestServer, soon, until},
+    nodes::{node_with, redis_config, text_of},
     people::listed,
     redis::RedisServer,
     relay::{Relay, Weather},
@@ -19,9 +19,11 @@ use crate::{
 const WEBSOCKET: (Transport, Dialect) = (Transport::Websocket, Dialect::Msgpack);
 
 impl TestServer {
-    async fn grant_to_ann(&self, group: &str) {
+    /// Grants a group to ann, whose session follows it then.
+    async fn grant_to(&self, ann: &mut TestClient, group: &str) {
         let groups = vec![GroupName::parse(group).unwrap()];
         self.parts.users.direct(&UserId::parse("ann").unwrap(), Demand::Grant { groups, standing: true }).await.unwrap();
+        while !matches!(ann.next().await, ServerFrame::Subscribed { group: named, .. } if named == group) {}
     }
 
     async fn stands_for_ann(&self) -> Vec<String> {
@@ -40,7 +42,7 @@ async fn people_and_grants_that_a_replica_lacks() {
     let a = node_with(redis::Config { lease: Duration::from_secs(2), ..redis_config(&way.url()) }, 1).await;
     let mut ann = a.user(WEBSOCKET, Some("ann")).await;
     ann.join("room_x").await;
-    a.grant_to_ann("sales").await;
+    a.grant_to(&mut ann, "sales").await;
     until("the replica has it all", || {
         replica.number("ZCARD fanfare:wu:room_x") == 1 && replica.ask("EXISTS fanfare:u:ann").contains(":1")
     })
@@ -49,7 +51,7 @@ async fn people_and_grants_that_a_replica_lacks() {
     let mut bob = a.user(WEBSOCKET, Some("bob")).await;
     bob.join("room_x").await;
     assert_eq!(listed(&bob.counts("room_x", 2, 0, 2).await), [("ann", 1), ("bob", 1)]);
-    a.grant_to_ann("team").await;
+    a.grant_to(&mut ann, "team").await;
     assert_eq!(a.stands_for_ann().await, ["sales", "team"]);
     primary.stop();
     way.lead_to(replica.addr());
@@ -67,7 +69,7 @@ async fn people_and_grants_that_a_replica_lacks() {
         }
         loop {
             match ann.next().await {
-                ServerFrame::Event { event, .. } if crate::nodes::text_of(&event) == group => break,
+                ServerFrame::Event { event, .. } if text_of(&event) == group => break,
                 ServerFrame::Unsubscribed { group, .. } => panic!("{group} was taken away"),
                 _ => {}
             }

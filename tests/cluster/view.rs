@@ -25,7 +25,7 @@ impl Process {
     /// A node of its own, whose lease is short.
     fn node(redis: &RedisServer) -> Self {
         let args = ["serve", "--http", "127.0.0.1:0", "--secure", "off", "--quic", "off", "--redis", &redis.url()];
-        let set = ["--set", "redis.lease=500ms", "--set", "redis.timeout=250ms", "--set", "node=other", "--set", "auth.anonymous=true"];
+        let set = ["--set", "redis.lease=2s", "--set", "redis.timeout=1s", "--set", "node=other", "--set", "auth.anonymous=true"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
         command.args(args).args(set).env("FANFARE_API__KEYS", "key").env_remove(PROGRAM).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
