@@ -66,6 +66,8 @@ fn is_before(place: Position, other: Position) -> bool {
 pub(super) struct Later {
     groups: Vec<GroupName>,
     read: bool,
+    /// The directive that was known to have changed last when it was asked what stands; `None`: that is not asked. Others may be told before the answer comes.
+    known: Option<Position>,
     /// `None`: there is nothing.
     pub(super) at: Option<Instant>,
 }
@@ -89,7 +91,7 @@ impl Session {
         self.outputs.push_back(Output::Enlist(user));
         self.join_unasked(personal);
         self.follow(token, Ground::Token);
-        self.outputs.push_back(Output::ReadStanding);
+        self.read_standing();
     }
 
     pub(super) fn granted(&mut self, grant: Grant, now: Instant) {
@@ -110,7 +112,7 @@ impl Session {
             }
             Grant::Review => {
                 if matches!(&self.state, State::Open(open) if open.user.is_some()) {
-                    self.outputs.push_back(Output::ReadStanding);
+                    self.read_standing();
                 }
             }
             Grant::Standing(Ok(standing)) => self.compare(standing),
@@ -153,10 +155,18 @@ impl Session {
         if open.later.at.is_none_or(|at| now < at) {
             return;
         }
-        let Later { mut groups, read, .. } = std::mem::take(&mut open.later);
+        let Later { mut groups, read, known, .. } = std::mem::take(&mut open.later);
+        open.later.known = known;
         groups.retain(|group| open.following.contains(group));
         groups.into_iter().for_each(|group| self.join_unasked(group));
         if read {
+            self.read_standing();
+        }
+    }
+
+    fn read_standing(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            open.later.known.get_or_insert(open.standing);
             self.outputs.push_back(Output::ReadStanding);
         }
     }
@@ -204,9 +214,17 @@ impl Session {
 
     /// What stands decides, unless it is older than what this session knows, or gone: then the broker has lost something, and not the user.
     fn compare(&mut self, standing: Standing) {
-        let State::Open(open) = &self.state else { return };
-        let known = open.standing;
-        if !standing.position.is_kept() || is_before(standing.position, known) {
+        let State::Open(open) = &mut self.state else { return };
+        let latest = open.standing;
+        let known = open.later.known.take().unwrap_or(latest);
+        if !standing.position.is_kept() {
+            return;
+        }
+        if is_before(standing.position, latest) {
+            // Something has been told since it was asked, and what was lost before that is still to be found.
+            if known != latest {
+                self.read_standing();
+            }
             return;
         }
         let stood = open.following.on(Ground::Standing);

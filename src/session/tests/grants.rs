@@ -144,8 +144,29 @@ fn a_grant_that_stands_is_known_by_its_place() {
     let mut talk = Talk::open(Some("ann"));
     let stands = Grant::Follow { groups: names(&["a"]), standing: Some(AT(5)) };
     assert_eq!(talk.gets(Input::Granted(stands)), joins(&["a"]));
-    assert_eq!(talk.stands(&[], AT(4)), [], "it was read before");
+    assert_eq!(talk.stands(&[], AT(4)), [Output::ReadStanding], "it was read before");
     assert_eq!(talk.stands(&[], AT(6)), ends("a"));
+}
+
+#[test]
+fn what_is_told_between_a_review_and_its_answer_hides_nothing() {
+    // The server has begun anew: what is granted then says nothing of what stood before.
+    let mut talk = Talk::open(Some("ann"));
+    talk.stands(&["a"], AT(1));
+    assert_eq!(talk.gets(Input::Granted(Grant::Review)), [Output::ReadStanding]);
+    let anew = Position { epoch: 8, offset: 1 };
+    talk.gets(Input::Granted(Grant::Follow { groups: names(&["b"]), standing: Some(anew) }));
+    let unread = Err(Failure { code: Code::Unavailable, retry_after: None });
+    talk.gets(Input::Granted(Grant::Standing(unread)));
+    assert_eq!(talk.waits(1), [Output::ReadStanding]);
+    assert_eq!(talk.stands_since(anew, &["b"], anew), []);
+    // The server goes on: a revocation that was lost is found, also if the first answer is older than what was told meanwhile.
+    let mut talk = Talk::open(Some("ann"));
+    talk.stands(&["a"], AT(1));
+    talk.gets(Input::Granted(Grant::Review));
+    talk.gets(Input::Granted(Grant::Follow { groups: names(&["b"]), standing: Some(AT(4)) }));
+    assert_eq!(talk.stands(&[], AT(3)), [Output::ReadStanding]);
+    assert_eq!(talk.stands(&["b"], AT(4)), ends("a"));
 }
 
 #[test]
