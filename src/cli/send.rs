@@ -30,7 +30,7 @@ struct Options {
     #[arg(long, global = true)]
     url: Option<String>,
     /// The API key; without it, that of a development server on this machine [environment: FANFARE_API_KEY]
-    #[arg(long, global = true, value_name = "KEY")]
+    #[arg(long, global = true, allow_hyphen_values = true, value_name = "KEY")]
     api_key: Option<String>,
     /// Print the receipt as JSON
     #[arg(long, global = true)]
@@ -215,6 +215,7 @@ mod tests {
         let event = ["event", "chat", "chat.typing", r#"{"on":true}"#, "--user"];
         assert_eq!(request(&event).unwrap().1, json!({"kind": "chat.typing", "body": {"on": true}}));
         assert!(request(&["message", "a", "hi", "--data", "[1]"]).unwrap_err().contains("has to be a JSON object"));
+        assert!(request(&["message", "a", "hi", "--api-key", "-key"]).is_ok(), "keys that are drawn may begin so");
         assert!(request(&["notification", "a", "hi", "--type", "fatal"]).unwrap_err().contains("possible values"));
     }
 }

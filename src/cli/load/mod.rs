@@ -84,7 +84,7 @@ pub struct Load {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "Publishing")]
     duration: f64,
     /// The API key; without it, that of a fanfare development server on this machine [environment: FANFARE_API_KEY]
-    #[arg(long, value_name = "KEY", help_heading = "Publishing")]
+    #[arg(long, allow_hyphen_values = true, value_name = "KEY", help_heading = "Publishing")]
     api_key: Option<String>,
     #[command(flatten)]
     network: network::Network,
