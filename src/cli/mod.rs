@@ -8,6 +8,7 @@
 mod cert;
 mod check_config;
 mod doctor;
+mod explain;
 mod load;
 mod options;
 mod reloading;

@@ -7,7 +7,7 @@ mod grants;
 
 use super::*;
 use crate::{
-    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
+    policy::{Pattern, Policy, Presence, Who},
     protocol::from_json,
 };
 
@@ -18,12 +18,10 @@ struct Talk {
 
 fn policies() -> Arc<Policies> {
     let policy = |pattern: &str, subscribe, publish| Policy {
-        pattern: Pattern::new(pattern),
         subscribe,
         publish,
-        history: None,
-        slow: SlowConsumer::Disconnect,
         presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
+        ..Policy::new(Pattern::parse(pattern).unwrap())
     };
     Arc::new(Policies::new(
         vec![

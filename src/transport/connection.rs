@@ -61,6 +61,9 @@ pub(super) trait Peer {
 /// How long a peer gets to take the goodbye, and then to close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// When one may ask again for a group that is full: somebody has to leave first.
+const GROUP_FULL_RETRY: Duration = Duration::from_secs(5);
+
 /// Answers that wait for each other, at most.
 const ANSWERS_BYTES: usize = 16 * 1024;
 
@@ -345,10 +348,12 @@ impl Connection<'_> {
     }
 
     async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
-        let (group, terms, presence) = {
+        let (group, terms, presence, most) = {
             let policies = self.context.policies.load();
             let policy = policies.of(&join.group);
-            (join.group.clone(), terms(policy), policy.presence)
+            // Whoever the server lets in comes in however many there are.
+            let most = policy.max_members.filter(|_| join.first && join.request != 0);
+            (join.group.clone(), terms(policy), policy.presence, most)
         };
         let lane = join.lane;
         let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
@@ -358,6 +363,10 @@ impl Connection<'_> {
         // What stands before it in the row may have been the end.
         if self.session.deadline().is_none() {
             return;
+        }
+        if most.is_some_and(|most| !self.member.is_admitted(&prepared, most)) {
+            let failure = Failure { code: Code::GroupFull, retry_after: Some(GROUP_FULL_RETRY) };
+            return self.session.handle(Input::Joined(join, Err(failure)), now());
         }
         // From here to `member.join` nothing waits, so no event can come between the answer, the past and the present.
         let number = prepared.number();
@@ -394,7 +403,15 @@ impl Connection<'_> {
 
     async fn publish(&mut self, publish: Publish) {
         let Publish { request, group, content, sender, key } = publish;
-        let retention = self.context.policies.load().of(&group).history;
+        let (retention, rate) = {
+            let policies = self.context.policies.load();
+            let policy = policies.of(&group);
+            (policy.history, policy.rate)
+        };
+        if let Some(wait) = rate.and_then(|rate| self.context.rates.take(&group, rate, now()).err()) {
+            let failure = Failure { code: Code::RateLimited, retry_after: Some(in_whole_ms(wait)) };
+            return self.session.handle(Input::Published(request, Err(failure)), now());
+        }
         let published = self.context.broker.publish(Publication { group, content, sender, key, retention }).await;
         let result = published.map(|receipt| (receipt.id, receipt.position)).map_err(failure);
         if result.is_ok() {
@@ -423,6 +440,11 @@ impl Connection<'_> {
 
 fn failure(error: broker::Error) -> Failure {
     Failure { code: Code::Unavailable, retry_after: error.retry_after() }
+}
+
+/// Rounded up: who comes back after so long shall not come too early.
+fn in_whole_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 /// A policy in the words of the hub.

@@ -32,14 +32,7 @@ pub struct TestServer {
 /// What a test may want otherwise.
 pub fn config(workers: usize) -> Config {
     let any = "127.0.0.1:0".parse().ok();
-    let policy = |pattern: &str, publish, history, slow| Policy {
-        pattern: Pattern::new(pattern),
-        subscribe: Who::Anyone,
-        publish,
-        history,
-        slow,
-        presence: Presence::Off,
-    };
+    let policy = |pattern: &str, publish, history, slow| Policy { publish, history, slow, ..Policy::new(Pattern::parse(pattern).unwrap()) };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let present = |pattern: &str, presence| Policy { presence, ..policy(pattern, Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) };
     let rules = vec![
