@@ -50,8 +50,8 @@ impl Question {
         rows.extend(answers.map(|(verb, (verdict, why))| (verb, format!("{}: {why}", word(*verdict)))));
         rows.push(("", String::new()));
         rows.extend(terms.iter().cloned());
-        let rows = rows.iter().map(|(key, value)| format!("{key:<10}{value}").trim_end().to_owned());
-        std::iter::chain([format!("group     {}", self.group)], rows).collect::<Vec<_>>().join("\n")
+        let rows = rows.iter().map(|(key, value)| format!("{key:<14}{value}").trim_end().to_owned());
+        std::iter::chain([format!("group         {}", self.group)], rows).collect::<Vec<_>>().join("\n")
     }
 
     /// For programs.

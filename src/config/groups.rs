@@ -12,13 +12,24 @@ use super::{
 };
 use crate::{
     limit::{BadRate, Rate},
-    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{Retention, limits},
 };
 
 /// In the order in which an operator meets them.
-const KEYS: &[&str] =
-    &["match", "subscribe", "publish", "presence", "history_size", "history_ttl", "slow", "max_members", "max_payload", "rate"];
+const KEYS: &[&str] = &[
+    "match",
+    "subscribe",
+    "publish",
+    "presence",
+    "history_size",
+    "history_ttl",
+    "slow",
+    "interruption",
+    "max_members",
+    "max_payload",
+    "rate",
+];
 
 const PRESENCE_RULE: &str = "has to be off, list or live";
 
@@ -73,6 +84,7 @@ impl Row<'_> {
             presence: self.take("presence", PRESENCE_RULE, as_presence).unwrap_or(base.presence),
             history: retention(size, ttl),
             slow: self.take("slow", "has to be disconnect or drop_oldest", as_slow).unwrap_or(base.slow),
+            interruption: self.take("interruption", "has to be quiet or tell", as_interruption).unwrap_or(base.interruption),
             max_members: self.max_members().or(base.max_members),
             max_payload: self.max_payload().unwrap_or(base.max_payload),
             rate: self.rate().or(base.rate),
@@ -152,6 +164,14 @@ impl Row<'_> {
 fn as_slow(value: &Value) -> Option<SlowConsumer> {
     let word = value.as_str()?;
     SlowConsumer::ALL.into_iter().find(|slow| slow.name() == word)
+}
+
+fn as_interruption(value: &Value) -> Option<Interruption> {
+    match value.as_str()? {
+        "quiet" => Some(Interruption::Quiet),
+        "tell" => Some(Interruption::Tell),
+        _ => None,
+    }
 }
 
 fn as_presence(value: &Value) -> Option<Presence> {

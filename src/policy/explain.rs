@@ -1,6 +1,6 @@
 //! Which policy a group has and why, and what somebody may do there, in words.
 
-use super::{Asker, Pattern, Policies, Policy, Presence, Rights, SlowConsumer, Verb, Verdict, Who};
+use super::{Asker, Interruption, Pattern, Policies, Policy, Presence, Rights, SlowConsumer, Verb, Verdict, Who};
 use crate::protocol::{GroupName, UserId, limits};
 
 /// What holds for a group, and for one who comes to it.
@@ -152,6 +152,10 @@ impl Policy {
             SlowConsumer::Disconnect => "disconnect: the connection ends with slow_consumer, and resumes",
             SlowConsumer::DropOldest => "drop_oldest: its oldest events are dropped, and a gap tells which",
         };
+        let interruption = match self.interruption {
+            Interruption::Quiet => "quiet: members are not told when their node is cut off",
+            Interruption::Tell => "tell: members are told when their node is cut off, and when it is over",
+        };
         let members = self
             .max_members
             .map_or_else(|| "any number".to_owned(), |most| format!("at most {most} on one node that have asked to follow"));
@@ -164,6 +168,7 @@ impl Policy {
             ("history", history),
             ("presence", presence.to_owned()),
             ("slow", slow.to_owned()),
+            ("interruption", interruption.to_owned()),
             ("members", members),
             ("payload", payload),
             ("rate", rate),

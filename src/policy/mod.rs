@@ -49,6 +49,8 @@ pub struct Policy {
     pub history: Option<Retention>,
     /// What happens to a connection that can't keep up.
     pub slow: SlowConsumer,
+    /// What members are told when the node may not get all events.
+    pub interruption: Interruption,
     /// Members on one node that have asked to follow; `None`: any number. Whoever the application lets in comes in all the same.
     pub max_members: Option<usize>,
     /// Longest body and data of an event together, in bytes of MessagePack.
@@ -79,6 +81,17 @@ pub enum Presence {
     List,
     /// They may ask, and members are told who comes and who goes.
     Live,
+}
+
+/// What members are told when their node is cut off from what connects the nodes, so that events may not come for the time being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interruption {
+    /// Nothing: what they miss comes when it is over, or is told as a gap.
+    #[default]
+    Quiet,
+    /// When it begins and when it is over: what they show may be old in between.
+    Tell,
 }
 
 impl Presence {
@@ -121,6 +134,7 @@ impl Policy {
             presence: Presence::Off,
             history: None,
             slow: SlowConsumer::Disconnect,
+            interruption: Interruption::Quiet,
             max_members: None,
             max_payload: limits::EVENT_BYTES,
             rate: None,

@@ -384,6 +384,10 @@ impl Connection<'_> {
         for event in &events {
             self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
         }
+        if prepared.interrupted {
+            // Among live events, also if the answer goes elsewhere: there its end will be told.
+            self.send(peer, Lane::Main, &ServerFrame::Interrupted { number });
+        }
         self.member.join(prepared);
         self.stay(&group, presence);
     }
@@ -453,7 +457,7 @@ fn terms(policy: &Policy) -> Terms {
         SlowConsumer::Disconnect => Slow::Disconnect,
         SlowConsumer::DropOldest => Slow::DropOldest,
     };
-    Terms { retention: policy.history, slow }
+    Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell }
 }
 
 /// A directive in the words of a session.
