@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// In the order in which an operator meets them.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "match",
     "subscribe",
     "publish",

@@ -194,6 +194,21 @@ fn a_policy_s_keys_each_have_their_rule() {
 }
 
 #[test]
+fn the_page_about_policies_has_every_key_and_an_example_that_is_right() {
+    let page = include_str!("../../docs/policies.md");
+    for key in groups::KEYS {
+        assert!(page.contains(&format!("\n| `{key}` |")), "{key}");
+    }
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = load(Mode::Serve, Some(file(example).path()), pairs(&[KEY]), []).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    let policy = |group: &str| config.policies.of(&GroupName::parse(group).unwrap()).clone();
+    assert_eq!(policy("project_7").rate.unwrap().to_string(), "20/s burst 60");
+    assert_eq!(policy("user.ann@example.org").history.unwrap().size, 500);
+    assert_eq!(policy("else").subscribe, crate::policy::Who::Server);
+}
+
+#[test]
 fn a_policy_that_never_decides_is_a_warning() {
     let text = "[[groups]]\nmatch = '*'\n[[groups]]\nmatch = 'team_*'\n";
     let config = load(Mode::Serve, Some(file(text).path()), pairs(&[KEY]), []).unwrap();
