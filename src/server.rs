@@ -236,6 +236,7 @@ impl Server {
             router,
             policies: policies.clone(),
             revised: revised.subscribe(),
+            rates: Arc::default(),
             presence: presence.clone(),
             authenticate,
             allows_origin,

@@ -41,7 +41,9 @@ pub struct Shared {
     pub router: Arc<HubRouter>,
     /// What is allowed.
     pub policies: policy::InForce,
-    /// Tells when that is something else.
+    /// What clients have published to groups that have a rate.
+    pub rates: Arc<policy::Rates>,
+    /// Tells when policies change.
     pub revised: watch::Receiver<()>,
     /// Who is where.
     pub presence: Arc<Presence>,
@@ -193,6 +195,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         broker: shared.broker.clone(),
         users: shared.users.clone(),
         policies: shared.policies.clone(),
+        rates: shared.rates.clone(),
         presence: shared.presence.clone(),
         authenticate: shared.authenticate.clone(),
         allows_origin: shared.allows_origin.clone(),

@@ -148,6 +148,12 @@ pub(super) struct PolicyView {
     presence: Presence,
     /// What is kept; null for nothing.
     history: Option<Kept>,
+    /// How many members that have asked to follow one node lets in; null for any number.
+    max_members: Option<usize>,
+    /// How long body and data of an event may be together, in bytes of MessagePack.
+    max_payload: usize,
+    /// What clients may publish to the group through one node, such as `20/s burst 40`; null for as much as they like.
+    rate: Option<String>,
 }
 
 /// How much of a group's past is kept.
@@ -259,6 +265,9 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) 
             slow: policy.slow,
             presence: policy.presence,
             history: policy.history.map(|kept| Kept { size: kept.size, ttl_seconds: kept.ttl.as_secs() }),
+            max_members: policy.max_members,
+            max_payload: policy.max_payload,
+            rate: policy.rate.map(|rate| rate.to_string()),
         },
         name,
     }))

@@ -24,7 +24,7 @@ use crate::{
         alone::Alone,
         memory::{Config, Memory},
     },
-    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
+    policy::{Pattern, Policies, Policy, Presence, Who},
     protocol::{self, Event, GroupName, Retention, UserId},
 };
 
@@ -110,13 +110,10 @@ fn world() -> World {
     let alone = Arc::new(Alone::new(host, Arc::new(|| 1_764_042_123_456)));
     let kept = Retention { size: 5, ttl: Duration::from_secs(60) };
     let rule = |pattern: &str, history| Policy {
-        pattern: Pattern::new(pattern),
         subscribe: Who::Authenticated,
-        publish: Who::Server,
         history,
-        slow: SlowConsumer::Disconnect,
         presence: if pattern == "kept_*" { Presence::List } else { Presence::Off },
-        interruption: Interruption::Quiet,
+        ..Policy::new(Pattern::parse(pattern).unwrap())
     };
     let (ready, hashes) = (Arc::new(AtomicBool::new(true)), Arc::new(RwLock::new(vec!["ab12".to_owned()])));
     let is_ready = ready.clone();

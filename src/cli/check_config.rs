@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Failure, options::ServerOptions};
+use super::{Failure, explain::Question, options::ServerOptions};
 use crate::config::Mode;
 
 /// Checks without starting anything.
@@ -16,11 +16,20 @@ pub struct CheckConfig {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Say which policy a group has, why, and what somebody may do there: group=NAME, and user=NAME (without: an anonymous session), claims=JSON (what the token would have besides)
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..=3, value_parser = super::options::key_value)]
+    explain: Vec<(String, String)>,
 }
 
 impl CheckConfig {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = self.options.load(if self.dev { Mode::Dev } else { Mode::Serve })?;
+        config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        if !self.explain.is_empty() {
+            let question = Question::new(&self.explain)?;
+            println!("{}", if self.json { question.json(&config.policies).to_string() } else { question.text(&config.policies) });
+            return Ok(());
+        }
         if self.json {
             let rows: Vec<_> = config
                 .shown

@@ -9,6 +9,7 @@ mod cert;
 mod certificates;
 mod check_config;
 mod doctor;
+mod explain;
 mod load;
 mod options;
 mod reloading;

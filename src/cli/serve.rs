@@ -37,6 +37,7 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
     let mut config = options.load(mode)?;
     let reload = reloading::reload(&config, mode, options);
     start_logging(&config, &reload)?;
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let key_file = if mode == Mode::Dev && config.api_keys.is_empty() { make_dev_key(&mut config)? } else { None };
     let certificates = Watch::open(&config)?;
     let server = start(&config, certificates.as_ref(), mode, &reload).map_err(Failure::unreachable)?;

@@ -85,6 +85,8 @@ pub struct Config {
     pub page: bool,
     /// What is in force and where it was typed.
     pub shown: Vec<Shown>,
+    /// What is allowed, but hardly meant; a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// A value that is in force.
@@ -179,6 +181,7 @@ pub fn load(
         errors.extend(contradictions(mode, &config));
     }
     config.shown = shown;
+    config.warnings = config.policies.shadowed().into_iter().map(|shadowed| shadowed.why).collect();
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
@@ -230,6 +233,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         drain_spread: reader.duration("drain.spread", Duration::from_secs(5)),
         page: reader.boolean("page.enabled", dev),
         shown: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

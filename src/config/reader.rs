@@ -170,6 +170,8 @@ impl Reader {
     }
 }
 
+pub(super) const WHO_RULE: &str = "has to be anyone, authenticated, owner, claim or server";
+
 pub(super) const DURATION_RULE: &str = "has to be a time with its unit, such as 250ms, 30s, 5m or 1h";
 
 pub(super) fn as_duration(value: &Value) -> Option<Duration> {

@@ -169,6 +169,53 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
 }
 
 #[test]
+fn a_policy_s_keys_each_have_their_rule() {
+    let refused = |keys: &str| errors(Mode::Serve, &format!("[[groups]]\nmatch = 'desk.{{user}}'\n{keys}\n"), &[KEY]);
+    for (keys, words) in [
+        ("max_members = 0", "groups[0].max_members = \"0\" (FILE) has to be a number from 1 to 10000000"),
+        ("max_payload = '70KiB'", "groups[0].max_payload = \"70KiB\" (FILE) has to be a size from 1 to 61440 bytes"),
+        ("rate = '5'", "groups[0].rate = \"5\" (FILE) is no rate: a rate looks like 50/s"),
+        ("max_member = 1", "groups[0].max_member (FILE) is no key; did you mean `max_members`?"),
+    ] {
+        assert!(refused(keys)[0].starts_with(words), "{:?}", refused(keys));
+    }
+    for (text, words) in [
+        ("match = 'team a'", "groups[0].match = \"team a\" (FILE) contains ' ', which no group name has"),
+        ("match = 'team_*'\nsubscribe = 'owner'", "groups[0].subscribe = \"owner\" (FILE) needs {user} in the pattern"),
+        ("match = 'user.{user}'\nsubscribe = 'anyone'", "groups[0].subscribe = \"anyone\" (FILE) has to be owner"),
+    ] {
+        let found = errors(Mode::Serve, &format!("[[groups]]\n{text}\n"), &[KEY]);
+        assert!(found[0].starts_with(words), "{found:?}");
+    }
+    let text = "[[groups]]\nmatch = 'desk.{user}'\nsubscribe = 'owner'\nmax_members = 2\nmax_payload = '1KiB'\nrate = '5/s burst 9'\n";
+    let config = load(Mode::Serve, Some(file(text).path()), pairs(&[KEY]), []).unwrap();
+    let policy = config.policies.of(&GroupName::parse("desk.ann").unwrap());
+    assert_eq!((policy.max_members, policy.max_payload, policy.rate.unwrap().to_string().as_str()), (Some(2), 1024, "5/s burst 9"));
+}
+
+#[test]
+fn the_page_about_policies_has_every_key_and_an_example_that_is_right() {
+    let page = include_str!("../../docs/policies.md");
+    for key in groups::KEYS {
+        assert!(page.contains(&format!("\n| `{key}` |")), "{key}");
+    }
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = load(Mode::Serve, Some(file(example).path()), pairs(&[KEY]), []).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    let policy = |group: &str| config.policies.of(&GroupName::parse(group).unwrap()).clone();
+    assert_eq!(policy("project_7").rate.unwrap().to_string(), "20/s burst 60");
+    assert_eq!(policy("user.ann@example.org").history.unwrap().size, 500);
+    assert_eq!(policy("else").subscribe, crate::policy::Who::Server);
+}
+
+#[test]
+fn a_policy_that_never_decides_is_a_warning() {
+    let text = "[[groups]]\nmatch = '*'\n[[groups]]\nmatch = 'team_*'\n";
+    let config = load(Mode::Serve, Some(file(text).path()), pairs(&[KEY]), []).unwrap();
+    assert!(config.warnings[0].contains("groups[1].match = \"team_*\" never decides"), "{:?}", config.warnings);
+}
+
+#[test]
 fn redis_is_off_until_it_has_an_address_whose_password_is_never_shown() {
     assert_eq!(load(Mode::Dev, None, [], []).unwrap().redis, []);
     let text = "[redis]\nprefix = 'shop'\nrequired = 'fail'\ntimeout = '2s'\n";

@@ -335,6 +335,15 @@ impl Member {
         &self.link
     }
 
+    /// Whether the connection may join, if this node shall have at most so many members of the group. A place is kept for it: [`Member::join`] has to follow at once.
+    #[must_use]
+    pub fn is_admitted(&self, prepared: &Prepared, most: usize) -> bool {
+        let number = prepared.opening.number;
+        let shard = self.hub.shard.borrow();
+        let Some(group) = shard.group(number) else { return false };
+        shard.is_member(self.connection, number) || self.hub.router.admit(&group.name, self.hub.worker, most)
+    }
+
     /// From now on the connection gets the group's events. Joining again changes nothing.
     pub fn join(&self, prepared: Prepared) {
         let number = prepared.opening.number;

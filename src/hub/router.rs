@@ -102,6 +102,17 @@ impl Router {
         listeners.filter(|listener| listener.worker == worker).for_each(|listener| listener.members = members);
     }
 
+    /// Gives the worker room for one more member of the group, if this node then has at most `most` of them. It has to be counted after it has joined.
+    pub(super) fn admit(&self, group: &GroupName, worker: usize, most: usize) -> bool {
+        let mut table = self.table(group);
+        let Some(listeners) = table.get_mut(group) else { return false };
+        if listeners.iter().map(|listener| listener.members).sum::<usize>() >= most {
+            return false;
+        }
+        listeners.iter_mut().filter(|listener| listener.worker == worker).for_each(|listener| listener.members += 1);
+        true
+    }
+
     /// The worker now has so many sessions of the user.
     pub(super) fn count_sessions(&self, user: &UserId, worker: usize, sessions: usize) {
         self.whereabouts.count(user, worker, sessions);
@@ -256,6 +267,16 @@ mod tests {
         assert_eq!(router.direct(&nobody.into()), Ok(0));
         router.review().unwrap();
         assert_eq!(mailboxes.iter_mut().map(|m| m.len()).collect::<Vec<_>>(), [2, 1, 2]);
+    }
+
+    #[test]
+    fn a_node_has_no_more_members_than_it_may_over_all_its_workers() {
+        let (router, _mailboxes) = Router::new(2, Arc::new(Metrics::new()));
+        (0..2).for_each(|worker| router.listen(&name("a"), worker));
+        assert_eq!([0, 1, 0].map(|worker| router.admit(&name("a"), worker, 2)), [true, true, false]);
+        assert_eq!(router.members(&name("a")), 2);
+        router.count(&name("a"), 1, 0);
+        assert!(router.admit(&name("a"), 0, 2), "somebody has left");
     }
 
     #[test]

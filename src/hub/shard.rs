@@ -15,7 +15,7 @@ use super::{Delivery, Link, Notice, OutboxLimits, Slow, Terms, outbox::Slot, rec
 use crate::{
     broker::Item,
     metrics::Metrics,
-    protocol::{Encoding, Event, Gap, GroupName, Position, ServerFrame, UserId},
+    protocol::{Encoding, Event, Gap, GapReason, GroupName, Position, ServerFrame, UserId},
 };
 
 /// See the [module](self).
@@ -225,6 +225,11 @@ impl Shard {
     }
 
     fn deliver_event(&mut self, number: u32, epoch: u32, event: &Arc<Event>, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        if event.offset > 0 && self.groups[number as usize].begins_to_keep() {
+            // Its policy has changed: from now on members have a position to come back with.
+            let gap = Gap { epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
+            self.deliver_gap(number, gap, limits, metrics, now);
+        }
         let group = &mut self.groups[number as usize];
         if event.offset > 0 && !group.advance(epoch, event) {
             return;
@@ -334,6 +339,11 @@ impl Group {
         let tells = self.interrupted && terms.tell_interruptions;
         self.interruption_told |= tells;
         tells
+    }
+
+    /// Whether the broker has told that nothing is kept, so that an event with a place is the first of its kind.
+    fn begins_to_keep(&self) -> bool {
+        self.attached.initialized() && !self.last.is_kept()
     }
 
     /// Takes note of a gap; `false` if it ends before what has been delivered.

@@ -1,7 +1,10 @@
 //! What is allowed and kept in a group: the first policy whose pattern matches its name.
 //!
-//! Pure look-ups; knows names and nothing else of the house.
+//! Pure look-ups; knows names and rates, and nothing else of the house.
 
+mod explain;
+mod pattern;
+mod rates;
 mod rights;
 mod who;
 
@@ -9,10 +12,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use explain::{Explained, Shadowed};
+pub use pattern::{Pattern, PatternError};
+pub use rates::Rates;
 pub use rights::{Rights, RightsError, Verb};
 pub use who::{Asker, Verdict, Who};
 
-use crate::protocol::{GroupName, Retention};
+use crate::{
+    limit::Rate,
+    protocol::{GroupName, Retention, limits},
+};
 
 /// The policies that are in force. Reading them takes no lock; whoever looks several things up that belong together looks them up in one of them.
 pub type InForce = Arc<ArcSwap<Policies>>;
@@ -21,6 +30,7 @@ pub type InForce = Arc<ArcSwap<Policies>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
     rules: Vec<Policy>,
+    personal: Policy,
     fallback: Policy,
 }
 
@@ -33,21 +43,28 @@ pub struct Policy {
     pub subscribe: Who,
     /// Who of the clients may publish. The application always may.
     pub publish: Who,
+    /// What is known of who is there.
+    pub presence: Presence,
     /// What is kept for those who come back.
     pub history: Option<Retention>,
     /// What happens to a connection that can't keep up.
     pub slow: SlowConsumer,
-    /// What is known of who is there.
-    pub presence: Presence,
     /// What members are told when the node may not get all events.
     pub interruption: Interruption,
+    /// Members on one node that have asked to follow; `None`: any number. Whoever the application lets in comes in all the same.
+    pub max_members: Option<usize>,
+    /// Longest body and data of an event together, in bytes of MessagePack.
+    pub max_payload: usize,
+    /// What clients may publish to one group through one node; `None`: as much as they like.
+    pub rate: Option<Rate>,
 }
 
 /// What happens to a connection whose outbox is over its bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlowConsumer {
     /// It is closed with a code that says "resume from your position".
+    #[default]
     Disconnect,
     /// The oldest events that it has not got yet are dropped and a gap tells it.
     DropOldest,
@@ -77,45 +94,6 @@ pub enum Interruption {
     Tell,
 }
 
-/// A group name in which `*` stands for any characters, also none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// A pattern; every text is one.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// The pattern as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the whole name fits.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.strip_prefix(first) else { return false };
-        let mut last = None;
-        for part in parts {
-            if let Some(middle) = last.replace(part) {
-                match rest.find(middle) {
-                    Some(at) => rest = &rest[at + middle.len()..],
-                    None => return false,
-                }
-            }
-        }
-        match last {
-            None => rest.is_empty(),
-            Some(tail) => rest.ends_with(tail),
-        }
-    }
-}
-
 impl Presence {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::Off, Self::List, Self::Live];
@@ -131,20 +109,77 @@ impl Presence {
     }
 }
 
+impl SlowConsumer {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Disconnect, Self::DropOldest];
+
+    /// Its word in configurations and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::DropOldest => "drop_oldest",
+        }
+    }
+}
+
+impl Policy {
+    /// What holds where nothing else is said: everybody may follow, the application alone may publish, and nothing is kept.
+    #[must_use]
+    pub fn new(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            subscribe: Who::Anyone,
+            publish: Who::Server,
+            presence: Presence::Off,
+            history: None,
+            slow: SlowConsumer::Disconnect,
+            interruption: Interruption::Quiet,
+            max_members: None,
+            max_payload: limits::EVENT_BYTES,
+            rate: None,
+        }
+    }
+
+    /// For the groups of users: only their owner may follow them, no client may publish, and their own connections are nobody's presence. What is kept, and what a slow reader gets, as in `other`.
+    #[must_use]
+    pub fn personal(other: &Self) -> Self {
+        Self { subscribe: Who::Owner, history: other.history, slow: other.slow, ..Self::new(Pattern::personal()) }
+    }
+
+    /// Whose group it is, if it is somebody's: a personal group, or one in whose pattern `{user}` stands.
+    #[must_use]
+    pub fn owner<'a>(&self, group: &'a GroupName) -> Option<&'a str> {
+        group.owner().or_else(|| self.pattern.capture(pattern::USER, group.as_str()))
+    }
+
+    /// What it says to a wish.
+    #[must_use]
+    pub fn judge(&self, asker: Asker<'_>, verb: Verb, group: &GroupName) -> Verdict {
+        let who = match verb {
+            Verb::Subscribe => self.subscribe,
+            Verb::Publish => self.publish,
+            // Members may ask; others need the right.
+            Verb::Presence => Who::Claim,
+        };
+        who.judge(asker, verb, group, self.owner(group))
+    }
+}
+
 impl Policies {
-    /// Policies in order of precedence, and the one for all other groups. Personal groups come first of all: only their owner may follow them, no
-    /// client may publish to them.
+    /// Policies in order of precedence, and the one for all other groups. Only a policy for `user.{user}` speaks of personal groups; without one [`Policy::personal`] holds.
     #[must_use]
     pub fn new(rules: Vec<Policy>, fallback: Policy) -> Self {
-        let personal =
-            Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Server, presence: Presence::Off, ..fallback };
-        let rules = std::iter::chain([personal], rules).collect();
-        Self { rules, fallback }
+        let own = rules.iter().find(|policy| policy.is_personal()).cloned();
+        Self { personal: own.unwrap_or_else(|| Policy::personal(&fallback)), rules, fallback }
     }
 
     /// The policy of a group.
     #[must_use]
     pub fn of(&self, group: &GroupName) -> &Policy {
+        if group.owner().is_some() {
+            return &self.personal;
+        }
         self.rules.iter().find(|policy| policy.pattern.matches(group.as_str())).unwrap_or(&self.fallback)
     }
 }
@@ -154,42 +189,58 @@ mod tests {
     use super::*;
     use crate::protocol::UserId;
 
-    #[test]
-    fn stars_stand_for_any_characters() {
-        for (pattern, yes, no) in [
-            ("*", vec!["", "a", "a.b"], vec![]),
-            ("team_*", vec!["team_", "team_a"], vec!["team", "a_team_b"]),
-            ("a*b*c", vec!["abc", "a--b--c", "abcbc"], vec!["abd", "ac", "cab"]),
-            ("exact", vec!["exact"], vec!["exactly", "exac"]),
-            ("*.log", vec!["a.log"], vec!["a.log.b"]),
-        ] {
-            let pattern = Pattern::new(pattern);
-            yes.iter().for_each(|name| assert!(pattern.matches(name), "{pattern:?} {name}"));
-            no.iter().for_each(|name| assert!(!pattern.matches(name), "{pattern:?} {name}"));
-        }
+    fn policy(pattern: &str) -> Policy {
+        Policy::new(Pattern::parse(pattern).unwrap())
+    }
+
+    fn group(name: &str) -> GroupName {
+        GroupName::parse(name).unwrap()
     }
 
     #[test]
     fn personal_groups_belong_to_their_owner_whatever_else_is_configured() {
-        let open = Policy {
-            pattern: Pattern::new("*"),
-            subscribe: Who::Anyone,
-            publish: Who::Anyone,
-            history: None,
-            slow: SlowConsumer::Disconnect,
-            presence: Presence::Live,
-            interruption: Interruption::Quiet,
-        };
-        let policies = Policies::new(vec![open.clone()], open);
+        let open = Policy { publish: Who::Anyone, presence: Presence::Live, ..policy("*") };
+        let policies = Policies::new(vec![Policy { publish: Who::Anyone, ..policy("user.*") }, open.clone()], open);
         let (john, ann) = (UserId::parse("john").unwrap(), UserId::parse("ann").unwrap());
         let group = GroupName::personal(&john);
         let policy = policies.of(&group);
         let rights = Rights::default();
-        let judge = |who: Who, user| who.judge(Asker { user, rights: &rights }, Verb::Subscribe, &group);
-        assert_eq!(judge(policy.subscribe, Some(&john)), Verdict::Allowed);
-        assert_eq!(judge(policy.subscribe, Some(&ann)), Verdict::Refused);
-        assert_eq!(judge(policy.subscribe, None), Verdict::Refused);
-        assert_eq!(judge(policy.publish, Some(&john)), Verdict::Refused);
+        let judge = |verb, user| policy.judge(Asker { user, rights: &rights }, verb, &group);
+        assert_eq!(judge(Verb::Subscribe, Some(&john)), Verdict::Allowed);
+        assert_eq!(judge(Verb::Subscribe, Some(&ann)), Verdict::Refused);
+        assert_eq!(judge(Verb::Subscribe, None), Verdict::Refused);
+        assert_eq!(judge(Verb::Publish, Some(&john)), Verdict::Refused);
         assert_eq!(policy.presence, Presence::Off, "a user's own connections are nobody's presence");
+    }
+
+    #[test]
+    fn a_policy_for_personal_groups_speaks_of_them_wherever_it_stands() {
+        let own = Policy { subscribe: Who::Owner, max_payload: 7, ..policy("user.{user}") };
+        let policies = Policies::new(vec![policy("*"), own], policy("*"));
+        assert_eq!(policies.of(&group("user.ann@example.org")).max_payload, 7);
+        assert_eq!(policies.of(&group("users")).max_payload, limits::EVENT_BYTES);
+    }
+
+    #[test]
+    fn a_group_with_a_user_in_its_name_belongs_to_that_user() {
+        let own = Policy { subscribe: Who::Owner, publish: Who::Owner, ..policy("inbox.{user}.drafts") };
+        let policies = Policies::new(vec![own], policy("*"));
+        let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
+        let rights = Rights::new(&["*"], &["*"], &["*"]).unwrap();
+        let drafts = group("inbox.ann.drafts");
+        for (user, verdict) in [(Some(&ann), Verdict::Allowed), (Some(&bob), Verdict::Refused), (None, Verdict::Refused)] {
+            for verb in [Verb::Subscribe, Verb::Publish] {
+                assert_eq!(policies.of(&drafts).judge(Asker { user, rights: &rights }, verb, &drafts), verdict, "{user:?} {verb:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_decides() {
+        let policies =
+            Policies::new(vec![Policy { max_payload: 1, ..policy("team_a*") }, Policy { max_payload: 2, ..policy("team_*") }], policy("*"));
+        for (name, payload) in [("team_a", 1), ("team_b", 2), ("other", limits::EVENT_BYTES)] {
+            assert_eq!(policies.of(&group(name)).max_payload, payload, "{name}");
+        }
     }
 }

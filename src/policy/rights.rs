@@ -85,7 +85,8 @@ fn patterns(texts: &[impl AsRef<str>]) -> Result<Vec<Pattern>, RightsError> {
 fn pattern(text: &str) -> Result<Pattern, RightsError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.*".contains(c);
     let fits = (1..=limits::GROUP_NAME_CHARS).contains(&text.len()) && text.chars().all(plain);
-    if fits { Ok(Pattern::new(text)) } else { Err(RightsError::Pattern(text.chars().take(limits::GROUP_NAME_CHARS).collect())) }
+    let refused = || RightsError::Pattern(text.chars().take(limits::GROUP_NAME_CHARS).collect());
+    if fits { Pattern::parse(text).map_err(|_| refused()) } else { Err(refused()) }
 }
 
 impl TryFrom<Written> for Rights {

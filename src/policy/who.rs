@@ -16,7 +16,7 @@ pub enum Who {
     Anyone,
     /// Sessions that have a user, and those that have the right.
     Authenticated,
-    /// Sessions of the user whose personal group it is.
+    /// Sessions of the user whose group it is.
     Owner,
     /// Sessions that have the right, by their token or from the application's hook.
     Claim,
@@ -61,15 +61,15 @@ impl Who {
         }
     }
 
-    /// Whether a session may do this in the group.
+    /// Whether a session may do this in the group, which belongs to this user, if to anybody.
     #[must_use]
-    pub fn judge(self, asker: Asker<'_>, verb: Verb, group: &GroupName) -> Verdict {
+    pub fn judge(self, asker: Asker<'_>, verb: Verb, group: &GroupName, owner: Option<&str>) -> Verdict {
         let granted = || asker.rights.grant(verb, group);
         let allowed = match self {
             Self::Server => false,
             Self::Anyone => true,
             Self::Authenticated => asker.user.is_some() || granted(),
-            Self::Owner => asker.user.is_some_and(|user| group.owner() == Some(user.as_str())),
+            Self::Owner => asker.user.is_some_and(|user| owner == Some(user.as_str())),
             Self::Claim => granted(),
             Self::Hook if granted() => true,
             Self::Hook => return Verdict::Ask,
@@ -88,7 +88,7 @@ mod tests {
         let none = Rights::default();
         let ann = UserId::parse("ann").unwrap();
         let group = GroupName::parse("team_7").unwrap();
-        let verdicts = |user, rights| Who::ALL.map(|who| who.judge(Asker { user, rights }, Verb::Publish, &group));
+        let verdicts = |user, rights| Who::ALL.map(|who| who.judge(Asker { user, rights }, Verb::Publish, &group, group.owner()));
         use Verdict::{Allowed, Ask, Refused};
         // In the order of `Who::ALL`: anyone, authenticated, owner, claim, hook, server.
         assert_eq!(verdicts(None, &none), [Allowed, Refused, Refused, Refused, Ask, Refused]);
@@ -102,10 +102,10 @@ mod tests {
         let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
         let group = GroupName::personal(&ann);
         for who in [Who::Owner, Who::Claim, Who::Server] {
-            let verdict = who.judge(Asker { user: Some(&bob), rights: &rights }, Verb::Subscribe, &group);
+            let verdict = who.judge(Asker { user: Some(&bob), rights: &rights }, Verb::Subscribe, &group, group.owner());
             assert_eq!(verdict, Verdict::Refused, "{who:?}");
         }
-        assert_eq!(Who::Owner.judge(Asker { user: Some(&ann), rights: &rights }, Verb::Subscribe, &group), Verdict::Allowed);
+        assert_eq!(Who::Owner.judge(Asker { user: Some(&ann), rights: &rights }, Verb::Subscribe, &group, group.owner()), Verdict::Allowed);
     }
 
     #[test]

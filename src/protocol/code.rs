@@ -109,6 +109,8 @@ codes! {
     Unavailable = 4400 "unavailable" "this can't be done at the moment",
     /// Too many requests.
     RateLimited = 4401 "rate_limited" "too many requests",
+    /// The group has as many members as it may.
+    GroupFull = 4402 "group_full" "the group has as many members as it may",
 }
 
 impl Code {

@@ -388,9 +388,17 @@ impl Content {
             msgpack::check_value(data, VALUE_DEPTH)?;
             Elements::of_map(data).ok_or(ContentError::Data)?;
         }
-        match body.len() + data.as_ref().map_or(0, Bytes::len) {
-            len if len > limits::EVENT_BYTES => Err(ContentError::TooLarge { len, limit: limits::EVENT_BYTES }),
-            _ => Ok(Self { kind, body, data }),
+        Self { kind, body, data }.within(limits::EVENT_BYTES)
+    }
+
+    /// The same, if body and data together have at most so many bytes.
+    ///
+    /// # Errors
+    /// They have more.
+    pub fn within(self, limit: usize) -> Result<Self, ContentError> {
+        match self.body.len() + self.data.as_ref().map_or(0, Bytes::len) {
+            len if len > limit => Err(ContentError::TooLarge { len, limit }),
+            _ => Ok(self),
         }
     }
 

@@ -91,6 +91,7 @@ impl Reload {
 
     fn go_over(&self, in_force: &mut Vec<Shown>) -> Result<Reloaded, String> {
         let config = (self.read)()?;
+        config.warnings.iter().for_each(|warning| warn!("{warning}"));
         let parts = lock(&self.parts);
         let changes: Result<Vec<Change>, String> = parts.iter().map(|part| (part.prepare)(&config)).collect();
         changes?.into_iter().for_each(|change| change());

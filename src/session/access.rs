@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Ground, Session, State};
 use crate::{
-    policy::{Asker, Policies, Policy, Rights, Verb, Verdict, Who},
+    policy::{Asker, Policies, Rights, Verb, Verdict},
     protocol::{Code, GroupName},
 };
 
@@ -13,7 +13,7 @@ impl Session {
     pub(super) fn judge(&self, verb: Verb, group: &GroupName) -> Verdict {
         let State::Open(open) = &self.state else { return Verdict::Refused };
         let asker = Asker { user: open.user.as_ref(), rights: &open.rights };
-        who(self.policies.of(group), verb).judge(asker, verb, group)
+        self.policies.of(group).judge(asker, verb, group)
     }
 
     /// The session has other rights from now on: what it follows because it asked for it, and may no longer, ends.
@@ -35,15 +35,5 @@ impl Session {
         for group in asked.iter().filter(|group| self.judge(Verb::Subscribe, group) == Verdict::Refused).collect::<Vec<_>>() {
             self.end_ground(group, Ground::Asked, code);
         }
-    }
-}
-
-/// Whom a policy names for something.
-fn who(policy: &Policy, verb: Verb) -> Who {
-    match verb {
-        Verb::Subscribe => policy.subscribe,
-        Verb::Publish => policy.publish,
-        // Members may ask; others need the right.
-        Verb::Presence => Who::Claim,
     }
 }

@@ -498,7 +498,8 @@ impl Session {
         if self.judge(Verb::Publish, &group) != Verdict::Allowed {
             return Err((Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
         }
-        let content = content(kind).map_err(|error| match error {
+        let content = content(kind).and_then(|content| content.within(self.policies.of(&group).max_payload));
+        let content = content.map_err(|error| match error {
             ContentError::TooLarge { .. } => (Code::EventTooLarge, error.to_string()),
             ContentError::Kind(_)
             | ContentError::UnknownKind(_)

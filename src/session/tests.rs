@@ -7,7 +7,7 @@ mod grants;
 
 use super::*;
 use crate::{
-    policy::{Interruption, Pattern, Policy, Presence, SlowConsumer, Who},
+    policy::{Pattern, Policy, Presence, Who},
     protocol::from_json,
 };
 
@@ -18,13 +18,10 @@ struct Talk {
 
 fn policies() -> Arc<Policies> {
     let policy = |pattern: &str, subscribe, publish| Policy {
-        pattern: Pattern::new(pattern),
         subscribe,
         publish,
-        history: None,
-        slow: SlowConsumer::Disconnect,
         presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
-        interruption: Interruption::Quiet,
+        ..Policy::new(Pattern::parse(pattern).unwrap())
     };
     Arc::new(Policies::new(
         vec![
@@ -210,6 +207,22 @@ fn bad_names_and_policies_are_told_in_a_sentence() {
     assert_eq!(talk.says(subscribe(2, "staff_x")), error(2, Code::NotAllowed));
     assert_eq!(talk.says(subscribe(3, "user.john")), error(3, Code::NotAllowed));
     assert_eq!(Talk::open(Some("ann")).says(subscribe(2, "staff_x")), [Output::Join(join(2, "staff_x"))]);
+}
+
+#[test]
+fn when_policies_change_what_was_asked_for_and_is_refused_now_ends_and_what_was_granted_goes_on() {
+    let mut talk = Talk::open(Some("ann"));
+    let follow = |groups: &[&str]| groups.iter().map(|group| GroupName::parse(group).unwrap()).collect();
+    talk.says(subscribe(1, "sales_a"));
+    talk.says(subscribe(2, "other"));
+    talk.gets(Input::Granted(Grant::Follow { groups: follow(&["sales_b"]), standing: None }));
+    let closed = Policy { subscribe: Who::Server, ..Policy::new(Pattern::parse("sales_*").unwrap()) };
+    let policies = Arc::new(Policies::new(vec![closed], Policy::new(Pattern::any())));
+    let ended = ServerFrame::Unsubscribed { request: 0, group: "sales_a".into(), code: Some(Code::NotAllowed) };
+    let left = Output::Leave(GroupName::parse("sales_a").unwrap());
+    assert_eq!(talk.gets(Input::Policies(policies.clone())), [left, Output::Send(Lane::Main, ended)]);
+    assert_eq!(talk.gets(Input::Policies(policies)), []);
+    assert_eq!(talk.says(subscribe(3, "sales_a")), error(3, Code::NotAllowed));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{
     policy::{self, Policy, SlowConsumer},
     presence::Stay,
     protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
-    session::{Grant, Input, Join, Joined, Lane, Output, Session},
+    session::{Failure, Grant, Input, Join, Joined, Lane, Output, Session},
 };
 
 /// What a peer sends, as its transport sees it.
@@ -72,6 +72,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long what a peer has published may take when it has gone: longer than the broker takes to find that it can't be done.
 const PUBLISHING: Duration = Duration::from_secs(10);
+
+/// When one may ask again for a group that is full: somebody has to leave first.
+const GROUP_FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// Answers that wait for each other, at most.
 const ANSWERS_BYTES: usize = 16 * 1024;
@@ -458,11 +461,21 @@ impl Connection<'_> {
         }
     }
 
+    /// Whether the group has room. Whoever the server lets in comes in however many there are.
+    fn is_admitted(&self, join: &Join, prepared: &Prepared) -> bool {
+        let most = self.context.policies.load().of(&join.group).max_members;
+        most.filter(|_| join.first && join.request != 0).is_none_or(|most| self.member.is_admitted(prepared, most))
+    }
+
     /// The group is ready to be joined. Nothing waits here, so no event can come between the answer, the past and the present.
     fn join<P: Peer>(&mut self, peer: &P, join: Join, prepared: Prepared) {
         // It may have ended meanwhile.
         if self.session.deadline().is_none() {
             return;
+        }
+        if !self.is_admitted(&join, &prepared) {
+            let failure = Failure { code: Code::GroupFull, retry_after: Some(GROUP_FULL_RETRY) };
+            return self.session.handle_first(Input::Joined(join, Err(failure)), now());
         }
         let (group, lane) = (join.group.clone(), join.lane);
         let number = prepared.number();

@@ -10,9 +10,10 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{self, Poll, Waker},
+    time::Duration,
 };
 
-use super::{Context, connection::terms};
+use super::{Context, connection::terms, now};
 use crate::{
     broker::{self, Publication},
     hub::Prepared,
@@ -75,7 +76,14 @@ impl Errand {
         let Publish { request, group, content, sender, key } = publish;
         let (concerned, context) = (Some(group.clone()), context.clone());
         let future = Box::pin(async move {
-            let retention = context.policies.load().of(&group).history;
+            let (retention, rate) = {
+                let policies = context.policies.load();
+                let policy = policies.of(&group);
+                (policy.history, policy.rate)
+            };
+            if let Some(wait) = rate.and_then(|rate| context.rates.take(&group, rate, now()).err()) {
+                return Done::Published(request, Err(Failure { code: Code::RateLimited, retry_after: Some(in_whole_ms(wait)) }));
+            }
             let published = context.broker.publish(Publication { group, content, sender, key, retention }).await;
             if published.is_ok() {
                 context.metrics.published("client");
@@ -97,6 +105,11 @@ impl Errand {
             Poll::Pending => Err(self),
         }
     }
+}
+
+/// Rounded up: who comes back after so long shall not come too early.
+fn in_whole_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 fn failure(error: broker::Error) -> Failure {

@@ -69,6 +69,8 @@ pub struct Context {
     pub users: Arc<dyn Users>,
     /// What is allowed.
     pub policies: policy::InForce,
+    /// What clients have published to groups that have a rate.
+    pub rates: Arc<policy::Rates>,
     /// Who is where.
     pub presence: Arc<Presence>,
     /// Who is who.

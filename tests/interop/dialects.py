@@ -68,6 +68,7 @@ CODES = {
     "revoked": 4306,
     "unavailable": 4400,
     "rate_limited": 4401,
+    "group_full": 4402,
 }
 
 # Where in a frame a kind and an event id stand.

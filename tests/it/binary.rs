@@ -84,6 +84,33 @@ fn a_wrong_configuration_names_key_value_and_rule_and_ends_with_2() {
 }
 
 #[test]
+fn check_config_explains_which_policy_a_group_has_and_what_somebody_may_do_there() {
+    let home = tempfile::tempdir().unwrap();
+    let text = "[[groups]]\nmatch = 'desk.{user}'\nsubscribe = 'owner'\nrate = '5/s'\n[[groups]]\nmatch = '*'\npublish = 'claim'\n[[groups]]\nmatch = 'team_*'\n";
+    std::fs::write(home.path().join("fanfare.toml"), text).unwrap();
+    let explain = |words: &[&str]| {
+        let output = fanfare(home.path()).args(["check-config", "--dev", "--config", "fanfare.toml"]).args(words).output().unwrap();
+        let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), words)
+    };
+    let (code, [said, warned]) = explain(&["--explain", "group=desk.ann", "user=ann"]);
+    assert_eq!(code, Some(0), "{warned}");
+    for line in
+        ["policy        \"desk.{user}\" (groups[0])", "captured      {user} = \"ann\"", "rate          5/s from clients, through one node"]
+    {
+        assert!(said.lines().any(|found| found == line), "{line} is missing in\n{said}");
+    }
+    assert!(said.contains("subscribe     yes: subscribe = \"owner\", and it is this user's group"), "{said}");
+    assert!(warned.contains("warning: groups[2].match = \"team_*\" never decides"), "{warned}");
+    let claims = r#"claims={"rights":{"publish":["team_*"]}}"#;
+    let (_, [said, _]) = explain(&["--json", "--explain", "group=team_a", claims]);
+    let answer: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((answer["index"].as_u64(), answer["publish"]["verdict"].as_str()), (Some(1), Some("yes")), "{answer}");
+    let (code, [_, said]) = explain(&["--explain", "user=ann"]);
+    assert!(code == Some(2) && said.contains("needs a group"), "{said}");
+}
+
+#[test]
 fn an_unreadable_certificate_names_the_file_and_ends_with_2() {
     let home = tempfile::tempdir().unwrap();
     let args = [&ANY[..], &["--set", "tls.certificate=absent.pem", "--set", "tls.key=absent-key.pem"]].concat();

@@ -11,6 +11,7 @@ use fanfare::{
     broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
+    limit::Rate,
     policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
     server::{BrokerConfig, Config, Http, Listen, Parts, Server, Tls},
@@ -32,15 +33,7 @@ pub struct TestServer {
 /// What a test may want otherwise.
 pub fn config(workers: usize) -> Config {
     let any = "127.0.0.1:0".parse().ok();
-    let policy = |pattern: &str, publish, history, slow| Policy {
-        pattern: Pattern::new(pattern),
-        subscribe: Who::Anyone,
-        publish,
-        history,
-        slow,
-        presence: Presence::Off,
-        interruption: Interruption::Quiet,
-    };
+    let policy = |pattern: &str, publish, history, slow| Policy { publish, history, slow, ..Policy::new(Pattern::parse(pattern).unwrap()) };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let present = |pattern: &str, presence| Policy { presence, ..policy(pattern, Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) };
     let rules = vec![
@@ -52,6 +45,10 @@ pub fn config(workers: usize) -> Config {
         Policy { interruption: Interruption::Tell, ..policy("told-live_*", Who::Anyone, None, SlowConsumer::Disconnect) },
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect),
+        Policy { max_members: Some(3), ..policy("room-for-3", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) },
+        Policy { max_payload: 20, ..policy("short_*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) },
+        Policy { rate: "1/h burst 2".parse::<Rate>().ok(), ..policy("calm_*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) },
+        Policy { subscribe: Who::Owner, publish: Who::Owner, ..policy("desk.{user}", Who::Owner, Some(KEPT), SlowConsumer::Disconnect) },
         Policy { subscribe: Who::Server, ..policy("closed_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect) },
     ];
     Config {

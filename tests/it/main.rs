@@ -2,7 +2,7 @@
 //!
 //! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
 //! `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
-//! `users`: what the application does with sessions.
+//! `policies`: the bounds of a group, and whose it is. `reload`: a configuration that changes under a running server. `users`: what the application does with sessions.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
@@ -14,7 +14,9 @@ mod hostile;
 mod load;
 mod noise;
 mod people;
+mod policies;
 mod presence;
+mod reload;
 mod running;
 mod slow;
 mod steering;

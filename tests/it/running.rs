@@ -28,7 +28,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(args: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_at(tempfile::tempdir().unwrap(), args)
+    }
+
+    /// The same in a home where there may be something already.
+    pub fn start_at(home: tempfile::TempDir, args: &[&str]) -> Self {
         let any = "127.0.0.1:0";
         let mut child = fanfare(home.path()).args(["dev", "--http", any, "--secure", any, "--quic", any]).args(args).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);

@@ -6,7 +6,7 @@ const NAMES: { [code: number]: string } = {
   4200: 'malformed_frame', 4201: 'frame_too_large', 4202: 'too_deep', 4203: 'unexpected_frame', 4204: 'unsupported_version',
   4205: 'websocket_violation', 4206: 'disconnected',
   4300: 'bad_group_name', 4301: 'unknown_request', 4302: 'not_allowed', 4303: 'too_many_groups', 4304: 'bad_event', 4305: 'event_too_large', 4306: 'revoked',
-  4400: 'unavailable', 4401: 'rate_limited',
+  4400: 'unavailable', 4401: 'rate_limited', 4402: 'group_full',
 };
 
 /** Everything that this client rejects with. */

@@ -29,7 +29,7 @@ async fn a_group_shows_members_position_and_policy() {
     assert_eq!(
         after["policy"],
         json!({"pattern": "kept_*", "subscribe": "authenticated", "publish": "server", "slow": "disconnect", "presence": "list",
-               "history": {"size": 5, "ttl_seconds": 60}})
+               "history": {"size": 5, "ttl_seconds": 60}, "max_members": null, "max_payload": 61_440, "rate": null})
     );
     let other = world.get("/v1/groups/other").await.json();
     assert_eq!((&other["members"], &other["policy"]["history"]), (&json!(0), &Value::Null));
