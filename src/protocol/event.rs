@@ -135,7 +135,7 @@ impl Level {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         [Self::Success, Self::Error, Self::Info, Self::Warning].into_iter().find(|level| level.name() == name)
     }
 }

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 pub use grants::{Grant, Standing};
 
 use self::{
@@ -102,6 +104,8 @@ pub struct Identity {
     pub valid: Option<Duration>,
     /// The groups that the peer follows without asking.
     pub groups: Vec<GroupName>,
+    /// The user's tasks that run, one checked MessagePack array that is not empty; told in welcome.
+    pub tasks: Option<Bytes>,
 }
 
 /// A wish to follow a group.
@@ -351,7 +355,7 @@ impl Session {
             (State::Open(open), result) => {
                 let Some(request) = open.refreshing.take() else { return };
                 match result {
-                    Ok(Identity { user, valid, groups }) if user == open.user => {
+                    Ok(Identity { user, valid, groups, tasks: _ }) if user == open.user => {
                         open.expires = valid.map(|valid| now + valid);
                         self.send(ServerFrame::Refreshed { request, valid_s: valid.map(|valid| valid.as_secs()) });
                         self.replace_token_groups(groups);
@@ -365,7 +369,7 @@ impl Session {
     }
 
     fn open(&mut self, identity: Identity, now: Instant) {
-        let Identity { user, valid, groups } = identity;
+        let Identity { user, valid, groups, tasks } = identity;
         self.send(ServerFrame::Welcome(Welcome {
             session: self.id.clone(),
             user: user.as_ref().map(ToString::to_string),
@@ -374,6 +378,7 @@ impl Session {
             max_groups: self.config.max_groups as u64,
             server: self.config.server.clone(),
             node: self.config.node.clone(),
+            tasks,
         }));
         self.state = State::Open(Open { user: user.clone(), expires: valid.map(|valid| now + valid), ..Open::default() });
         if let Some(user) = user {

@@ -295,7 +295,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     let identity = proptest::option::of(0..100u64).prop_map(|s| Identity {
         user: UserId::parse("ann").ok(),
         valid: s.map(Duration::from_secs),
-        groups: Vec::new(),
+        ..Identity::default()
     });
     let joined = Joined { number: 1, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
     prop_oneof![

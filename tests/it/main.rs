@@ -1,7 +1,7 @@
 //! Integration tests over real sockets: one binary, one file for each behaviour.
 //!
 //! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
-//! `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
+//! `legacy`: pages of older applications. `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
 //! `users`: what the application does with sessions.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
@@ -11,6 +11,7 @@ mod common;
 mod delivery;
 mod drain;
 mod hostile;
+mod legacy;
 mod load;
 mod noise;
 mod people;
