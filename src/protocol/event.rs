@@ -135,7 +135,7 @@ impl Level {
         }
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         [Self::Success, Self::Error, Self::Info, Self::Warning].into_iter().find(|level| level.name() == name)
     }
 }

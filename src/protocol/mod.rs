@@ -10,7 +10,7 @@ mod event;
 mod frame;
 mod framing;
 mod json;
-pub mod legacy;
+mod legacy;
 pub mod limits;
 mod msgpack;
 mod name;

@@ -331,7 +331,7 @@ impl Connection<'_> {
             SlowConsumer::Disconnect => Slow::Disconnect,
             SlowConsumer::DropOldest => Slow::DropOldest,
         };
-        let terms = Terms { retention: policy.history, slow };
+        let terms = Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell };
         let lane = join.lane;
         let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
             Ok(prepared) => prepared,
@@ -358,6 +358,10 @@ impl Connection<'_> {
             if let Some(bytes) = self.link().encoding().encode_event(&group, number, event) {
                 self.send_encoded(peer, lane, bytes);
             }
+        }
+        if prepared.interrupted {
+            // Among live events, also if the answer goes elsewhere: there its end will be told.
+            self.send(peer, Lane::Main, &ServerFrame::Interrupted { number });
         }
         self.member.join(prepared);
         self.stay(&group, presence);

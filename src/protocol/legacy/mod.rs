@@ -4,24 +4,19 @@
 //! confirmations and for the list of running tasks, and none for the rest: such a page is told neither errors nor gaps nor who is there.
 //! Nothing that a page says ends its connection: what is no action of the four, or names nothing, is skipped.
 //!
-//! `fields` takes the fields of an event out of a body, `groups` maps names of groups, `channel` reads what an application on Django Channels sends.
+//! `fields` takes the fields of an event out of a body, and writes objects.
 
-mod channel;
 mod fields;
-mod groups;
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-pub use channel::{Shape, read as read_channel_event};
-pub use groups::{channels_group, group_of};
-
-use self::{
-    fields::{Body, Object},
-    groups::TASK_PREFIX,
-};
+use self::fields::{Body, Object};
 use super::{ClientFrame, Event, GroupName, Kind, ServerFrame, Subscribe, timestamp_ms};
+
+/// What precedes a task's id in the name of its group.
+const TASK_PREFIX: &str = "task.";
 
 /// The request number of `subscribe_group`. The dialect has no numbers, so the number says which of the two confirmations is due.
 const GROUP_REQUEST: u32 = 1;
@@ -100,6 +95,8 @@ pub(super) fn encode(frame: &ServerFrame) -> Option<Vec<u8>> {
         | ServerFrame::Ping(_)
         | ServerFrame::Pong(_)
         | ServerFrame::Goodbye { .. }
+        | ServerFrame::Interrupted { .. }
+        | ServerFrame::Resumed { .. }
         | ServerFrame::Unknown => None,
     }
 }
