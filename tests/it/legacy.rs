@@ -73,7 +73,7 @@ impl Page {
 impl TestServer {
     async fn tell(&self, group: &str, content: Content) {
         let group = GroupName::parse(group).unwrap();
-        let retention = self.parts.policies.of(&group).history;
+        let retention = self.parts.policies.load().of(&group).history;
         self.parts.broker.publish(Publication { group, content, sender: None, key: None, retention }).await.unwrap();
     }
 }
