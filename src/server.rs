@@ -81,6 +81,8 @@ pub struct Config {
     pub policies: Arc<Policies>,
     /// How long a connection that is lost counts as there.
     pub presence_grace: Duration,
+    /// Where the dialect of older pages is spoken; `None`: nowhere.
+    pub legacy_path: Option<String>,
     /// Who is who.
     pub authenticate: Authenticate,
     /// What connects nodes and keeps the past.
@@ -203,7 +205,7 @@ impl Server {
     /// # Errors
     /// An address can't be had, a certificate is missing, or the system gives no thread.
     pub fn start(config: Config, http: impl FnOnce(&Parts) -> Http) -> Result<Self, StartError> {
-        let Config { workers, listen, tls, session, outbox, limits, policies, presence_grace, authenticate, broker } = config;
+        let Config { workers, listen, tls, session, outbox, limits, policies, presence_grace, legacy_path, authenticate, broker } = config;
         let bound = Bound::bind(&listen, workers, tls.is_some())?;
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
@@ -240,6 +242,7 @@ impl Server {
             presence: presence.clone(),
             authenticate,
             allows_origin,
+            legacy_path,
             session: session.clone(),
             outbox,
             limits,

@@ -51,6 +51,8 @@ pub struct Shared {
     pub authenticate: Authenticate,
     /// Which pages may connect.
     pub allows_origin: AllowsOrigin,
+    /// Where the dialect of older pages is spoken; `None`: nowhere.
+    pub legacy_path: Option<String>,
     /// What sessions have in common.
     pub session: Arc<ArcSwap<session::Config>>,
     /// Bounds of an outbox.
@@ -199,6 +201,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         presence: shared.presence.clone(),
         authenticate: shared.authenticate.clone(),
         allows_origin: shared.allows_origin.clone(),
+        legacy_path: shared.legacy_path.clone(),
         session: shared.session.clone(),
         limits: shared.limits,
         outbox_bytes: shared.outbox.bytes,

@@ -96,6 +96,7 @@ fn examples() -> Vec<(&'static str, Op, &'static str, Frame)> {
                 max_groups: 200,
                 server: "fanfare/0.1.0".into(),
                 node: "n1".into(),
+                tasks: None,
             })),
         ),
         (

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
-use fanfare::protocol::{ClientFrame, Content, Dialect, Encoding, Event, EventId, ServerFrame, Subscribe};
+use fanfare::protocol::{ClientFrame, Content, Dialect, Encoding, Event, EventId, GroupName, ServerFrame, Subscribe};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Msgpack, Dialect::Json];
 
@@ -14,8 +14,8 @@ pub(super) fn event(offset: u64) -> Event {
 
 #[divan::bench(args = DIALECTS)]
 fn encode_event(bencher: Bencher<'_, '_>, dialect: Dialect) {
-    let event = event(42);
-    bencher.counter(ItemsCount::new(1u32)).bench(|| Encoding::message(dialect).encode_event(3, divan::black_box(&event)));
+    let (group, event) = (GroupName::parse("sales_team").expect("a group name"), event(42));
+    bencher.counter(ItemsCount::new(1u32)).bench(|| Encoding::message(dialect).encode_event(&group, 3, divan::black_box(&event)));
 }
 
 #[divan::bench(args = DIALECTS)]

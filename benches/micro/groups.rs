@@ -41,7 +41,7 @@ fn fan_out(bencher: Bencher<'_, '_>, members: usize) {
 
 #[divan::bench(args = [1, 16, 256])]
 fn outbox_push_and_drain(bencher: Bencher<'_, '_>, frames: usize) {
-    let frame = ENCODING.encode_event(3, &event(42));
+    let frame = ENCODING.encode_event(&name("g"), 3, &event(42)).expect("every dialect of ours has words for it");
     let (slot, now) = (Slot { number: 3, epoch: 1, offset: 42, slow: Slow::Disconnect }, now());
     let mut outbox = Outbox::new(ENCODING);
     let mut chunks = vec![Bytes::new(); 64];

@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    drafts::timestamp_ms,
     problem::{Common, Problem},
 };
-use crate::broker::{self, View};
+use crate::{
+    broker::{self, View},
+    protocol::timestamp_ms,
+};
 
 /// The nodes that live.
 #[derive(Debug, Serialize, ToSchema)]

@@ -148,6 +148,7 @@ fn start(config: &Config, certificates: Option<&Watch>, mode: Mode, reload: &Rel
         limits: config.limits,
         policies: Arc::new(config.policies.clone()),
         presence_grace: config.presence_grace,
+        legacy_path: config.legacy_path.clone(),
         authenticate: Arc::new(move |token| identify(&authenticator, token)),
         broker: match &config.redis[..] {
             [] => BrokerConfig::Memory(memory::Config::default()),
@@ -162,7 +163,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid, groups: identity.groups, rights: identity.rights })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups, rights: identity.rights, tasks: None })
 }
 
 /// What is served over HTTP, once the ports are known.

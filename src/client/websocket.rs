@@ -43,6 +43,7 @@ impl Socket {
         let protocol = match target.dialect {
             Dialect::Msgpack => "fanfare.v1.msgpack",
             Dialect::Json => "fanfare.v1.json",
+            Dialect::Legacy => return Err(failed("this client speaks msgpack and json".into())),
         };
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
         if let Some(origin) = &target.origin {
@@ -57,7 +58,7 @@ impl Socket {
     pub(super) async fn send(&mut self, frame: &[u8]) -> Result<(), Error> {
         let message = match self.dialect {
             Dialect::Msgpack => Message::binary(Bytes::copy_from_slice(frame)),
-            Dialect::Json => Message::text(String::from_utf8_lossy(frame).into_owned()),
+            Dialect::Json | Dialect::Legacy => Message::text(String::from_utf8_lossy(frame).into_owned()),
         };
         self.stream.send(message).await.map_err(|error| closed(None, error.to_string()))
     }

@@ -4,6 +4,7 @@
 //! own types are filled here; the rooms know nothing of it.
 
 mod groups;
+mod legacy;
 mod reader;
 mod redis;
 mod row;
@@ -71,6 +72,8 @@ pub struct Config {
     pub policies: Policies,
     /// How long a connection that has ended is still counted as there.
     pub presence_grace: Duration,
+    /// Where older pages connect; `None`: nowhere.
+    pub legacy_path: Option<String>,
     /// What makes several nodes one server: groups are spread over them. Empty: this node is alone.
     pub redis: Vec<broker::redis::Config>,
     /// Filter of log lines, as `tracing` reads it.
@@ -226,6 +229,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         },
         policies: groups::read(reader, dev),
         presence_grace: reader.duration("presence.grace", Duration::from_secs(5)),
+        legacy_path: legacy::path(reader),
         redis: redis::read(reader),
         log_level: reader.text("log.level", "info"),
         log_format: reader.one_of("log.format", &["auto", "pretty", "json"]),

@@ -79,9 +79,11 @@ impl Link {
         self.encoding
     }
 
-    /// Queues a frame of control.
+    /// Queues a frame of control, if the connection's dialect has words for it.
     pub fn send(&self, frame: &ServerFrame, now: Instant) {
-        self.send_encoded(self.encoding.encode(frame), now);
+        if let Some(frame) = self.encoding.encode(frame) {
+            self.send_encoded(frame, now);
+        }
     }
 
     /// Queues a frame of control that is encoded already.

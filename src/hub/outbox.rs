@@ -244,13 +244,19 @@ impl Outbox {
         if self.untold == 0 {
             return;
         }
-        for queued in self.queue.iter_mut().take(most).filter(|queued| queued.frame.is_empty()) {
-            if let What::Hole(hole) = &queued.what {
-                queued.frame = self.encoding.encode(&ServerFrame::Gap { number: hole.number, gap: hole.gap });
-                queued.since = now;
-                self.bytes += queued.frame.len();
+        let mut at = 0;
+        while let Some(queued) = self.queue.get_mut(at).filter(|_| at < most) {
+            if let (What::Hole(hole), true) = (&queued.what, queued.frame.is_empty()) {
                 self.untold -= 1;
+                let Some(frame) = self.encoding.encode(&ServerFrame::Gap { number: hole.number, gap: hole.gap }) else {
+                    // A dialect without gaps: what was dropped is dropped.
+                    self.queue.remove(at);
+                    continue;
+                };
+                self.bytes += frame.len();
+                (queued.frame, queued.since) = (frame, now);
             }
+            at += 1;
         }
     }
 }

@@ -241,7 +241,7 @@ impl Shard {
             if seats.is_empty() {
                 continue;
             }
-            let frame = encoding.encode_event(number, event);
+            let Some(frame) = encoding.encode_event(&group.name, number, event) else { continue };
             for seat in seats {
                 let link = &self.connections[seat.connection as usize].link;
                 delivered += u64::from(link.offer(&frame, slot, limits, metrics, now));
@@ -281,7 +281,7 @@ impl Shard {
             if seats.is_empty() {
                 continue;
             }
-            let frame = encoding.encode(frame);
+            let Some(frame) = encoding.encode(frame) else { continue };
             for seat in seats {
                 let link = &self.connections[seat.connection as usize].link;
                 link.tell(&frame, limits, metrics, now);

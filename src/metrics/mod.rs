@@ -31,8 +31,8 @@ pub type Histogram = prometheus_client::metrics::histogram::Histogram;
 /// Buckets of a histogram of seconds: from 0.1 ms to 6.5 s.
 const SECONDS: [f64; 9] = [0.000_1, 0.000_4, 0.001_6, 0.006_4, 0.025_6, 0.102_4, 0.409_6, 1.638_4, 6.553_6];
 
-/// The values of the label `transport`.
-pub const TRANSPORTS: [&str; 3] = ["websocket", "websocket_tls", "webtransport"];
+/// The values of the label `transport`. Connections of older pages have one of their own, with and without TLS: it tells when the last is gone.
+pub const TRANSPORTS: [&str; 4] = ["websocket", "websocket_tls", "webtransport", "legacy"];
 
 /// The words of the hello option `transport` that are counted under their own name (`docs/protocol.md`, hello); the first stands for all others.
 const CHOICES: [&str; 8] = ["other", "preferred", "blocked", "timeout", "unsupported", "gated", "forced", "cold"];

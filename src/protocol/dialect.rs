@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Event, ServerFrame, frame, framing};
+use super::{Event, GroupName, ServerFrame, frame, framing, legacy};
 
 /// An encoding of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub enum Dialect {
     Msgpack,
     /// The same in JSON.
     Json,
+    /// The objects that pages of older applications know, in JSON. It has words for a part of the frames only.
+    Legacy,
 }
 
 impl Dialect {
@@ -26,6 +28,7 @@ impl Dialect {
         match self {
             Self::Msgpack => "msgpack",
             Self::Json => "json",
+            Self::Legacy => "legacy",
         }
     }
 }
@@ -41,14 +44,17 @@ pub enum Encoding {
     MsgpackStream,
     /// JSON on a stream, with a length before each frame.
     JsonStream,
+    /// The legacy dialect in WebSocket messages, and pings as WebSocket has them.
+    LegacyMessage,
 }
 
 impl Encoding {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; Self::COUNT] = [Self::MsgpackMessage, Self::JsonMessage, Self::MsgpackStream, Self::JsonStream];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::MsgpackMessage, Self::JsonMessage, Self::MsgpackStream, Self::JsonStream, Self::LegacyMessage];
 
     /// The encoding of WebSocket messages in a dialect.
     #[must_use]
@@ -56,15 +62,16 @@ impl Encoding {
         match dialect {
             Dialect::Msgpack => Self::MsgpackMessage,
             Dialect::Json => Self::JsonMessage,
+            Dialect::Legacy => Self::LegacyMessage,
         }
     }
 
-    /// The encoding of a stream in a dialect.
+    /// The encoding of a stream in a dialect. The legacy dialect is spoken on WebSocket alone; a stream has JSON instead.
     #[must_use]
     pub const fn stream(dialect: Dialect) -> Self {
         match dialect {
             Dialect::Msgpack => Self::MsgpackStream,
-            Dialect::Json => Self::JsonStream,
+            Dialect::Json | Dialect::Legacy => Self::JsonStream,
         }
     }
 
@@ -80,25 +87,34 @@ impl Encoding {
         match self {
             Self::MsgpackMessage | Self::MsgpackStream => Dialect::Msgpack,
             Self::JsonMessage | Self::JsonStream => Dialect::Json,
+            Self::LegacyMessage => Dialect::Legacy,
         }
     }
 
-    /// A frame as it goes onto the wire.
+    /// A frame as it goes onto the wire; `None` if the dialect has no words for it.
     #[must_use]
-    pub fn encode(self, frame: &ServerFrame) -> Bytes {
-        self.wrap(&frame.encode(self.dialect()))
+    pub fn encode(self, frame: &ServerFrame) -> Option<Bytes> {
+        match (self, frame) {
+            // A page that never sends anything shows that it lives by the pong of its browser.
+            (Self::LegacyMessage, ServerFrame::Ping(_)) => Some(framing::message(framing::PING, &[])),
+            (Self::LegacyMessage, frame) => legacy::encode(frame).map(|text| self.wrap(&text)),
+            _ => Some(self.wrap(&frame.encode(self.dialect()))),
+        }
     }
 
-    /// An event frame as it goes onto the wire.
+    /// An event of the group with this number as it goes onto the wire; `None` if the dialect has no words for it.
     #[must_use]
-    pub fn encode_event(self, number: u32, event: &Event) -> Bytes {
-        self.wrap(&frame::encode_event(self.dialect(), number, event))
+    pub fn encode_event(self, group: &GroupName, number: u32, event: &Event) -> Option<Bytes> {
+        match self {
+            Self::LegacyMessage => legacy::encode_event(group, event).map(|text| self.wrap(&text)),
+            _ => Some(self.wrap(&frame::encode_event(self.dialect(), number, event))),
+        }
     }
 
     fn wrap(self, frame: &[u8]) -> Bytes {
         match self {
             Self::MsgpackMessage => framing::message(framing::BINARY, frame),
-            Self::JsonMessage => framing::message(framing::TEXT, frame),
+            Self::JsonMessage | Self::LegacyMessage => framing::message(framing::TEXT, frame),
             Self::MsgpackStream | Self::JsonStream => framing::prefixed(frame),
         }
     }

@@ -8,6 +8,8 @@ use super::DecodeError;
 pub(super) const TEXT: u8 = 0x1;
 /// WebSocket opcode of a binary message.
 pub(super) const BINARY: u8 = 0x2;
+/// WebSocket opcode of a ping.
+pub(super) const PING: u8 = 0x9;
 
 const FIN: u8 = 0x80;
 

@@ -85,7 +85,7 @@ pub fn to_json_value(value: &[u8]) -> Value {
     serde_json::from_slice(&to_json(value)).unwrap_or_default()
 }
 
-fn put_value(out: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     if msgpack::value_len(value, limits::DEPTH) != Ok(value.len()) {
         return out.extend_from_slice(b"null");
     }
@@ -153,7 +153,7 @@ fn put_float(out: &mut Vec<u8>, n: f64) {
     write_all(out, format_args!("{}", serde_json::json!(n)));
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("writing into memory can't fail");
 }
 

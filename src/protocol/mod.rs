@@ -10,6 +10,7 @@ mod event;
 mod frame;
 mod framing;
 mod json;
+mod legacy;
 pub mod limits;
 mod msgpack;
 mod name;
@@ -17,6 +18,7 @@ mod position;
 mod presence;
 #[cfg(test)]
 mod tests;
+mod timestamp;
 
 pub use code::{Advice, Code};
 pub use dialect::{Dialect, Encoding};
@@ -28,3 +30,4 @@ pub use msgpack::{MalformedValue, check_value, from_json, value_len};
 pub use name::{GroupName, IdempotencyKey, NameError, UserId};
 pub use position::{Position, Retention};
 pub use presence::{Attendee, Census, PresenceChange, Roster};
+pub use timestamp::timestamp_ms;

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 pub use grants::{Grant, Standing};
 
 use self::{
@@ -107,6 +109,8 @@ pub struct Identity {
     pub groups: Vec<GroupName>,
     /// What it may do beyond what policies let everybody do.
     pub rights: Rights,
+    /// The user's tasks that run, one checked MessagePack array that is not empty; told in welcome.
+    pub tasks: Option<Bytes>,
 }
 
 /// A wish to follow a group.
@@ -368,7 +372,7 @@ impl Session {
             (State::Open(open), result) => {
                 let Some(request) = open.refreshing.take() else { return };
                 match result {
-                    Ok(Identity { user, valid, groups, rights }) if user == open.user => {
+                    Ok(Identity { user, valid, groups, rights, tasks: _ }) if user == open.user => {
                         open.expires = valid.map(|valid| now + valid);
                         self.send(ServerFrame::Refreshed { request, valid_s: valid.map(|valid| valid.as_secs()) });
                         self.replace_token_groups(groups);
@@ -383,7 +387,7 @@ impl Session {
     }
 
     fn open(&mut self, identity: Identity, now: Instant) {
-        let Identity { user, valid, groups, rights } = identity;
+        let Identity { user, valid, groups, rights, tasks } = identity;
         self.send(ServerFrame::Welcome(Welcome {
             session: self.id.clone(),
             user: user.as_ref().map(ToString::to_string),
@@ -392,6 +396,7 @@ impl Session {
             max_groups: self.config.max_groups as u64,
             server: self.config.server.clone(),
             node: self.config.node.clone(),
+            tasks,
         }));
         let open = Open { user: user.clone(), expires: valid.map(|valid| now + valid), rights, ..Open::default() };
         self.state = State::Open(Box::new(open));

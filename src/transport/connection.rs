@@ -24,7 +24,7 @@ use crate::{
     hub::{Attention, Link, Member, Missed, Notice, Prepared, Slow, Terms, Wire},
     policy::{self, Policy, SlowConsumer},
     presence::Stay,
-    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
+    protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Hello, Recovery, ServerFrame},
     session::{Failure, Grant, Input, Join, Joined, Lane, Output, Session},
 };
 
@@ -85,7 +85,13 @@ const ANSWERS_BYTES: usize = 16 * 1024;
 pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let counted = Counted::open(&context, peer.transport());
     let mut session = Box::new(Session::new(context.session.load_full(), context.policies.load_full(), context.ids.next(), now()));
-    let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
+    let (first, dialect) = if peer.dialect() == Some(Dialect::Legacy) {
+        // Who comes by that path has said all that hello says.
+        session.handle(Input::Frame(Lane::Main, ClientFrame::Hello(Hello { version: 1, ..Hello::default() })), now());
+        (None, Dialect::Legacy)
+    } else {
+        Box::pin(first_frame(&mut *peer, &context, &mut session)).await
+    };
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None, waiting: None };
     // From here on the hub tells when they change; before it they may have.
@@ -422,7 +428,9 @@ impl Connection<'_> {
         {
             self.context.metrics.errors(code.name());
         }
-        self.send_encoded(peer, lane, self.link().encoding().encode(frame));
+        if let Some(bytes) = self.link().encoding().encode(frame) {
+            self.send_encoded(peer, lane, bytes);
+        }
     }
 
     fn send_encoded<P: Peer>(&self, peer: &P, lane: Lane, bytes: Bytes) {
@@ -491,7 +499,9 @@ impl Connection<'_> {
             self.send(peer, lane, &ServerFrame::Gap { number, gap });
         }
         for event in &events {
-            self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
+            if let Some(bytes) = self.link().encoding().encode_event(&group, number, event) {
+                self.send_encoded(peer, lane, bytes);
+            }
         }
         if prepared.interrupted {
             // Among live events, also if the answer goes elsewhere: there its end will be told.

@@ -1,6 +1,6 @@
 //! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
 //!
-//! Everything but `/fanfare` goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
+//! Everything but `/fanfare` and the path of older pages goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
 //! connection together.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
@@ -25,6 +25,7 @@ use super::{
     stream::Stream,
     websocket::{Handshake, Refusal, WebSocket},
 };
+use crate::protocol::Dialect;
 
 /// What a worker's TCP listeners have in common.
 #[derive(Debug, Clone)]
@@ -107,13 +108,18 @@ impl Http {
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        if request.uri().path() == PATH {
-            return Ok(self.upgrade(&mut request));
+        let path = request.uri().path();
+        if path == PATH {
+            return Ok(self.upgrade(&mut request, None));
+        }
+        if self.context.legacy_path.as_deref() == Some(path) {
+            return Ok(self.upgrade(&mut request, Some(Dialect::Legacy)));
         }
         self.router.oneshot(request.map(Body::new)).await
     }
 
-    fn upgrade(self, request: &mut Request<Incoming>) -> Response<Body> {
+    /// Answers a request for a WebSocket, and runs it. Where the path tells no dialect, the client does.
+    fn upgrade(self, request: &mut Request<Incoming>, dialect: Option<Dialect>) -> Response<Body> {
         let Context { metrics, allows_origin, connections, .. } = &*self.context;
         let origin = request.headers().get(header::ORIGIN).map(HeaderValue::to_str);
         let origin_allowed = match origin {
@@ -124,7 +130,7 @@ impl Http {
             metrics.handshake("websocket", "origin");
             return (StatusCode::FORBIDDEN, "this origin is not allowed to connect\n").into_response();
         }
-        let handshake = match Handshake::check(&Method::clone(request.method()), request.headers()) {
+        let handshake = match Handshake::check(&Method::clone(request.method()), request.headers(), dialect) {
             Ok(handshake) => handshake,
             Err(refusal) => {
                 metrics.handshake("websocket", "failed");

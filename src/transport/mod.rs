@@ -77,6 +77,8 @@ pub struct Context {
     pub authenticate: Authenticate,
     /// Which pages may connect.
     pub allows_origin: AllowsOrigin,
+    /// Where the dialect of older pages is spoken; `None`: nowhere.
+    pub legacy_path: Option<String>,
     /// What sessions have in common.
     pub session: Arc<ArcSwap<session::Config>>,
     /// Bounds before there is a session.

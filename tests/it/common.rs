@@ -72,6 +72,7 @@ pub fn config(workers: usize) -> Config {
         },
         policies: Arc::new(Policies::new(rules, fallback)),
         presence_grace: Duration::from_secs(5),
+        legacy_path: Some("/ws/tasks/".into()),
         // A token is the name of the user, and maybe groups after a colon; `bad` is refused.
         authenticate: Arc::new(|token| match token {
             None => Ok(Identity::default()),

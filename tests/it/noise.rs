@@ -42,6 +42,9 @@ fn frames(dialect: Dialect) -> Vec<Vec<u8>> {
     frames.extend(match dialect {
         Dialect::Msgpack => [b"\x95\x04\x02\xa5noise\x00\xa1x".to_vec(), b"\x93\x03\x03\xa5noise".to_vec()],
         Dialect::Json => [br#"["publish",2,"noise","message","x"]"#.to_vec(), br#"["unsubscribe",3,"noise"]"#.to_vec()],
+        Dialect::Legacy => {
+            [br#"{"action":"subscribe","task_id":"noise"}"#.to_vec(), br#"{"action":"unsubscribe","task_id":"noise"}"#.to_vec()]
+        }
     });
     frames
 }

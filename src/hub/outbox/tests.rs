@@ -15,7 +15,7 @@ fn slot(offset: u64) -> Slot {
 
 fn told(number: u32, from: u64, to: u64) -> Bytes {
     let gap = Gap { epoch: 9, from, to, count: Some(to + 1 - from), reason: GapReason::Slow };
-    Encoding::stream(Dialect::Msgpack).encode(&ServerFrame::Gap { number, gap })
+    Encoding::stream(Dialect::Msgpack).encode(&ServerFrame::Gap { number, gap }).unwrap()
 }
 
 fn frame(len: usize) -> Bytes {

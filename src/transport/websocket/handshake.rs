@@ -30,8 +30,8 @@ const PROTOCOLS: [(&str, Dialect); 2] = [("fanfare.v1.msgpack", Dialect::Msgpack
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 impl Handshake {
-    /// Checks an upgrade request.
-    pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// Checks an upgrade request. Where the path has told the dialect, no subprotocol is looked at, and none is chosen.
+    pub(crate) fn check(method: &Method, headers: &HeaderMap, dialect: Option<Dialect>) -> Result<Self, Refusal> {
         let upgrade = has_token(headers, &header::CONNECTION, "upgrade") && has_token(headers, &header::UPGRADE, "websocket");
         let version = headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
         let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
@@ -39,6 +39,9 @@ impl Handshake {
             return Err(Refusal::NotAnUpgrade);
         };
         let accept = STANDARD.encode(Sha1::new().chain_update(key.as_bytes()).chain_update(GUID).finalize());
+        if dialect.is_some() {
+            return Ok(Self { dialect, accept, protocol: None });
+        }
         let offered: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).collect();
         let chosen = offered.iter().find_map(|offer| PROTOCOLS.iter().find(|(name, _)| name == offer));
         match chosen {
@@ -87,14 +90,22 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_answered_as_there() {
-        let handshake = Handshake::check(&Method::GET, &headers(&GOOD)).unwrap();
+        let handshake = Handshake::check(&Method::GET, &headers(&GOOD), None).unwrap();
         assert_eq!(handshake.answer()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(handshake.dialect, None);
     }
 
     #[test]
+    fn where_the_path_tells_the_dialect_no_subprotocol_does() {
+        let offer = headers(&[&GOOD[..], &[("sec-websocket-protocol", "fanfare.v1.json")]].concat());
+        let handshake = Handshake::check(&Method::GET, &offer, Some(Dialect::Legacy)).unwrap();
+        assert_eq!(handshake.dialect, Some(Dialect::Legacy));
+        assert!(!handshake.answer().contains_key("sec-websocket-protocol"));
+    }
+
+    #[test]
     fn the_first_subprotocol_that_is_known_wins() {
-        let with = |offer| Handshake::check(&Method::GET, &headers(&[&GOOD[..], &[("sec-websocket-protocol", offer)]].concat()));
+        let with = |offer| Handshake::check(&Method::GET, &headers(&[&GOOD[..], &[("sec-websocket-protocol", offer)]].concat()), None);
         let handshake = with("graphql-ws, fanfare.v1.json, fanfare.v1.msgpack").unwrap();
         assert_eq!(handshake.dialect, Some(Dialect::Json));
         assert_eq!(handshake.answer()["sec-websocket-protocol"], "fanfare.v1.json");
@@ -105,8 +116,8 @@ mod tests {
     fn whatever_is_missing_it_is_no_upgrade() {
         for left_out in 0..GOOD.len() {
             let rest: Vec<_> = GOOD.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, pair)| *pair).collect();
-            assert_eq!(Handshake::check(&Method::GET, &headers(&rest)), Err(Refusal::NotAnUpgrade));
+            assert_eq!(Handshake::check(&Method::GET, &headers(&rest), None), Err(Refusal::NotAnUpgrade));
         }
-        assert_eq!(Handshake::check(&Method::POST, &headers(&GOOD)), Err(Refusal::NotAnUpgrade));
+        assert_eq!(Handshake::check(&Method::POST, &headers(&GOOD), None), Err(Refusal::NotAnUpgrade));
     }
 }

@@ -51,7 +51,7 @@ impl WebSocket {
     pub(super) fn new(stream: Stream, read: &[u8], dialect: Option<Dialect>, context: Rc<Context>) -> Self {
         let mut decoder = Decoder::new(context.session.load().max_frame);
         decoder.push(read);
-        let transport = stream.transport();
+        let transport = if dialect == Some(Dialect::Legacy) { "legacy" } else { stream.transport() };
         Self { shared: Rc::new(Shared { stream: RefCell::new(stream) }), decoder, dialect, transport, context }
     }
 
@@ -69,9 +69,10 @@ impl WebSocket {
 
     fn received(&self, message: Message) -> Received {
         match (message, self.dialect) {
-            (Message::Text(frame), None | Some(Dialect::Json)) | (Message::Binary(frame), None | Some(Dialect::Msgpack)) => {
-                Received::Frame(frame)
-            }
+            (Message::Text(frame), None | Some(Dialect::Json | Dialect::Legacy))
+            | (Message::Binary(frame), None | Some(Dialect::Msgpack)) => Received::Frame(frame),
+            // Nothing that an older page says ends its connection.
+            (Message::Binary(_), Some(Dialect::Legacy)) => Received::Alive(None),
             (Message::Text(_), Some(Dialect::Msgpack)) => {
                 Received::Undecodable(DecodeError::Malformed("a text message in the dialect msgpack"))
             }
