@@ -4,6 +4,8 @@
 //! it. Its one invariant: after [`Output::Close`] nothing more comes out.
 
 mod following;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod grants;
 #[cfg(test)]
 mod tests;

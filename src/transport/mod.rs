@@ -5,6 +5,14 @@
 
 mod alarm;
 pub mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing {
+    //! Attacks on the wires.
+    pub use super::{
+        websocket::fuzzing::{frames as websocket, upgrade},
+        webtransport::fuzzing::http3,
+    };
+}
 pub mod http;
 pub mod quic;
 mod stream;

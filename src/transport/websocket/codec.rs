@@ -84,6 +84,12 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Bytes that wait for the rest of their message.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn kept(&self) -> usize {
+        self.buffer.len() + self.fragments.as_ref().map_or(0, |(_, beginning)| beginning.len())
+    }
+
     fn header(&self) -> Result<Option<Header>, Violation> {
         let [first, second, rest @ ..] = &self.buffer[..] else { return Ok(None) };
         let (fin, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
