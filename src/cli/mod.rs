@@ -6,10 +6,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod cert;
+mod certificates;
 mod check_config;
 mod doctor;
 mod load;
 mod options;
+mod reloading;
 mod send;
 mod serve;
 mod started;

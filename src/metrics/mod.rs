@@ -70,6 +70,16 @@ struct ErrorCode {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateFile {
+    certificate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
     status: u16,
@@ -99,6 +109,9 @@ pub struct Metrics {
     pub panics: Counter,
     /// Directives about users that this node missed and could not read again.
     pub directives_lost: Counter,
+    /// New certificates that could not be used, so that the old one still is.
+    pub certificates_refused: Counter,
+    certificates: Family<CertificateFile, Gauge>,
     redis: redis::Families,
     cluster: cluster::Families,
     connections: Family<Transport, Gauge>,
@@ -110,6 +123,7 @@ pub struct Metrics {
     gaps: Family<Reason, Counter>,
     errors: Family<ErrorCode, Counter>,
     requests: Family<Request, Counter>,
+    reloads: Family<Outcome, Counter>,
     registry: Registry,
 }
 
@@ -136,7 +150,16 @@ impl Metrics {
         let outbox_bytes = Gauge::default();
         r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
         r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let certificates = Family::default();
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate in use ends, in seconds since 1970-01-01 UTC",
+            Unit::Seconds,
+            certificates.clone(),
+        );
         let metrics = Self {
+            certificates,
+            certificates_refused: added(r, "certificates_refused", "New certificates that could not be used, so that the old one still is"),
             directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
             redis: redis::Families::new(r),
             cluster: cluster::Families::new(r),
@@ -166,6 +189,7 @@ impl Metrics {
             gaps: added(r, "gaps", "Gaps that clients were told of"),
             errors: added(r, "error_replies", "Requests of clients answered with an error, by the name of its code"),
             requests: added(r, "http_requests", "HTTP requests answered, by route and status"),
+            reloads: added(r, "reloads", "Attempts to reload the configuration, by what became of them"),
             registry,
         };
         // A series that appears with its first event hides that event from rate(); these exist from the start.
@@ -204,6 +228,12 @@ impl Metrics {
         self.cluster.show(nodes);
     }
 
+    /// The certificate of this file, as its operator named it, is in use, and ends then, in seconds since 1970-01-01 UTC.
+    pub fn certificate(&self, file: &str, ends_s: u64) {
+        let ends = i64::try_from(ends_s).unwrap_or(i64::MAX);
+        self.certificates.get_or_create(&CertificateFile { certificate: file.to_owned() }).set(ends);
+    }
+
     /// An attempt to connect succeeded or failed.
     pub fn handshake(&self, transport: &'static str, outcome: &'static str) {
         self.handshakes.get_or_create(&Handshake { transport, outcome }).inc();
@@ -233,6 +263,11 @@ impl Metrics {
     /// A client's request was answered with an error.
     pub fn errors(&self, code: &'static str) {
         self.errors.get_or_create(&ErrorCode { code }).inc();
+    }
+
+    /// The configuration was reloaded, or was not right and stayed as it was.
+    pub fn reloaded(&self, done: bool) {
+        self.reloads.get_or_create(&Outcome { outcome: if done { "done" } else { "refused" } }).inc();
     }
 
     /// An HTTP request was answered. `route` must be the route's pattern, never the path that was asked for.
@@ -277,10 +312,13 @@ mod tests {
         redis.link(RedisLink::Events, false);
         redis.link_lost(RedisLink::Events);
         metrics.redis("b:1/0").groups.set(12);
+        metrics.certificate("/etc/cert.pem", 1_764_000_000);
+        metrics.certificates_refused.inc_by(15);
         metrics.dropped("slow", 7);
         metrics.handshake("websocket", "accepted");
         metrics.published("api");
         metrics.gaps("expired");
+        metrics.reloaded(false);
         metrics.errors("not_allowed");
         metrics.http_requests("/v1/groups/{group}", 404);
         metrics
@@ -311,10 +349,13 @@ mod tests {
             r#"fanfare_redis_link_up{redis="a:1/0",link="commands"} 1"#,
             r#"fanfare_redis_link_up{redis="a:1/0",link="events"} 0"#,
             r#"fanfare_redis_link_losses_total{redis="a:1/0",link="events"} 1"#,
+            r#"fanfare_certificate_expiry_timestamp_seconds{certificate="/etc/cert.pem"} 1764000000"#,
+            "fanfare_certificates_refused_total 15",
             r#"fanfare_events_dropped_total{reason="slow"} 7"#,
             r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
             r#"fanfare_events_published_total{source="api"} 1"#,
             r#"fanfare_gaps_total{reason="expired"} 1"#,
+            r#"fanfare_reloads_total{outcome="refused"} 1"#,
             r#"fanfare_error_replies_total{code="not_allowed"} 1"#,
             r#"fanfare_http_requests_total{route="/v1/groups/{group}",status="404"} 1"#,
             concat!(r#"fanfare_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
