@@ -5,8 +5,11 @@
 
 use crate::{auth, broker, config, protocol, session, transport};
 
+/// Takes any bytes, and panics if something does not hold.
+pub type Body = fn(&[u8]);
+
 /// Name of a target, and its body. The name is that of the program in `fuzz/fuzz_targets` and of the folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("config", config::fuzzing::text),
     ("http3", transport::fuzzing::http3),
     ("json", protocol::fuzzing::json),

@@ -225,6 +225,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         limits: transport::Limits {
             handshake_deadline: reader.duration("limits.handshake_deadline", limits::HANDSHAKE_DEADLINE),
             http_lifetime: reader.duration("limits.http_lifetime", limits::HTTP_LIFETIME),
+            http_connections: reader.count("limits.http_connections", limits::HTTP_CONNECTIONS, 2, 1_000_000),
             handshakes: reader.count("limits.handshakes", 256, 1, 100_000),
             connections: reader.count("limits.connections", 100_000, 1, 10_000_000),
         },

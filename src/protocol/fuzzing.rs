@@ -20,10 +20,10 @@ pub fn msgpack(bytes: &[u8]) {
 pub fn json(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);
     is_read_again(Dialect::Json, &frame);
-    if let Ok(read) = ClientFrame::decode(Dialect::Json, &frame) {
+    if let Some(read) = ClientFrame::decode(Dialect::Json, &frame).ok().filter(|read| !matches!(read, ClientFrame::Unknown { .. })) {
         same(&ClientFrame::decode(Dialect::Msgpack, &read.encode(Dialect::Msgpack)), &Ok(read), "in the other dialect");
     }
-    if let Ok(read) = ServerFrame::decode(Dialect::Json, &frame) {
+    if let Some(read) = ServerFrame::decode(Dialect::Json, &frame).ok().filter(|read| *read != ServerFrame::Unknown) {
         same(&ServerFrame::decode(Dialect::Msgpack, &read.encode(Dialect::Msgpack)), &Ok(read), "in the other dialect");
     }
 }
@@ -31,14 +31,16 @@ pub fn json(bytes: &[u8]) {
 /// In the frame's own dialect; and no frame is one of both ends.
 fn is_read_again(dialect: Dialect, frame: &Bytes) {
     let (client, server) = (ClientFrame::decode(dialect, frame), ServerFrame::decode(dialect, frame));
-    if let Ok(read) = &client {
+    // A frame that is unknown has no bytes of its own: nobody writes it.
+    if let Some(read) = client.as_ref().ok().filter(|read| !matches!(read, ClientFrame::Unknown { .. })) {
         same(&ClientFrame::decode(dialect, &read.encode(dialect)), &Ok(read.clone()), "a client's frame");
     }
-    if let Ok(read) = &server {
+    if let Some(read) = server.as_ref().ok().filter(|read| **read != ServerFrame::Unknown) {
         same(&ServerFrame::decode(dialect, &read.encode(dialect)), &Ok(read.clone()), "a server's frame");
     }
     let unknown = matches!(client, Ok(ClientFrame::Unknown { .. }));
-    let of_both = matches!(client, Ok(ClientFrame::Ping(_) | ClientFrame::Pong(_) | ClientFrame::Goodbye | ClientFrame::Unsubscribe { .. }));
+    let of_both =
+        matches!(client, Ok(ClientFrame::Ping(_) | ClientFrame::Pong(_) | ClientFrame::Goodbye | ClientFrame::Unsubscribe { .. }));
     assert!(unknown || of_both || client.is_err() || server.is_err(), "{client:?} and {server:?}");
 }
 

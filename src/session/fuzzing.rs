@@ -11,7 +11,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use super::{Ask, Config, Failure, Grant, Identity, Input, Join, Joined, Lane, Output, Publish, Session, Standing};
 use crate::{
     config,
-    policy::Policies,
+    policy::{Asker, Policies, Rights, Verb, Verdict, Who},
     protocol::{
         Census, ClientFrame, Code, DecodeError, EventId, GroupName, Hello, Position, RawKind, Recovery, Roster, RosterRequest, ServerFrame,
         Subscribe, UserId, from_json,
@@ -91,7 +91,7 @@ struct Talk {
 }
 
 static POLICIES: LazyLock<Arc<Policies>> = LazyLock::new(|| {
-    let policies = [("staff_*", "authenticated", "nobody"), ("closed_*", "nobody", "nobody"), ("*", "anyone", "anyone")];
+    let policies = [("staff_*", "authenticated", "server"), ("closed_*", "server", "server"), ("*", "anyone", "anyone")];
     let text = policies.map(|(name, subscribe, publish)| {
         format!("[[groups]]\nmatch = \"{name}\"\nsubscribe = \"{subscribe}\"\npublish = \"{publish}\"\npresence = \"list\"\n")
     });
@@ -187,7 +187,12 @@ impl Talk {
                 if !self.welcomed {
                     self.user = user.clone();
                 }
-                Input::Authenticated(Ok(Identity { user, valid: dice.arbitrary::<Option<u8>>()?.map(|s| Duration::from_secs(s.into())), groups }))
+                Input::Authenticated(Ok(Identity {
+                    user,
+                    valid: dice.arbitrary::<Option<u8>>()?.map(|s| Duration::from_secs(s.into())),
+                    groups,
+                    ..Identity::default()
+                }))
             }
             Output::Authenticate { .. } => Input::Authenticated(Err(Code::TokenInvalid)),
             Output::ReadStanding if succeeds => {
@@ -202,7 +207,7 @@ impl Talk {
                 return Ok(());
             }
             Output::Publish(Publish { request, group, sender, .. }) => {
-                assert!(self.policies.of(&group).publish.includes(self.user.as_ref(), &group), "nobody may publish to {group}");
+                assert!(self.may(self.policies.of(&group).publish, Verb::Publish, &group), "nobody may publish to {group}");
                 assert_eq!(sender, self.user, "nobody speaks for another");
                 Input::Published(request, if succeeds { Ok((EventId::from_number(1), place(1))) } else { Err(failure) })
             }
@@ -224,8 +229,12 @@ impl Talk {
         Ok(())
     }
 
+    fn may(&self, who: Who, verb: Verb, group: &GroupName) -> bool {
+        who.judge(Asker { user: self.user.as_ref(), rights: &Rights::default() }, verb, group) == Verdict::Allowed
+    }
+
     fn joins(&mut self, join: Join, result: Result<(), Failure>) -> Input {
-        let wanted = join.request == 0 || !join.first || self.policies.of(&join.group).subscribe.includes(self.user.as_ref(), &join.group);
+        let wanted = join.request == 0 || !join.first || self.may(self.policies.of(&join.group).subscribe, Verb::Subscribe, &join.group);
         assert!(wanted, "{} may not be followed", join.group);
         let joined = Joined { number: 1, position: place(1), recovery: Recovery::NotAsked, missed: 0 };
         if result.is_ok() && join.request > 0 {
@@ -297,7 +306,7 @@ fn request(input: &Input) -> Option<u32> {
 fn gift(what: &Gift, groups: Vec<GroupName>, position: Position, began: Position) -> Grant {
     match what {
         Gift::Follow => Grant::Follow { groups, standing: None },
-        Gift::Stand if began.offset % 2 == 0 => Grant::Standing(Ok(Standing { groups, began, position })),
+        Gift::Stand if began.offset.is_multiple_of(2) => Grant::Standing(Ok(Standing { groups, began, position })),
         Gift::Stand => Grant::Follow { groups, standing: Some(position) },
         Gift::End => Grant::End { groups, position },
         Gift::EndAll => Grant::EndAll { position },

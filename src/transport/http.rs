@@ -1,14 +1,14 @@
 //! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
 //!
 //! Everything but `/fanfare` goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
-//! connection together.
+//! connection together. What has been accepted and is no WebSocket yet is bounded in number, too; when half of the room is taken, each connection gets one answer and is closed.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Method, Request, Response, StatusCode, header},
+    http::{HeaderValue, Method, Request, Response, StatusCode, Version, header},
     response::IntoResponse as _,
 };
 use futures_util::FutureExt as _;
@@ -25,6 +25,7 @@ use super::{
     stream::Stream,
     websocket::{Handshake, Refusal, WebSocket},
 };
+use crate::metrics::Metrics;
 
 /// What a worker's TCP listeners have in common.
 #[derive(Debug, Clone)]
@@ -46,17 +47,24 @@ impl Http {
         let mut farewell = self.context.farewell.clone();
         loop {
             // A full worker leaves new connections in the kernel's queue, where another worker's listener can't take them, but where they cost nothing.
-            let accept = async { (self.context.handshakes.clone().acquire_owned().await, listener.accept().await) };
-            let (permit, accepted) = tokio::select! {
+            let accept = async {
+                (
+                    self.context.requesters.clone().acquire_owned().await,
+                    self.context.handshakes.clone().acquire_owned().await,
+                    listener.accept().await,
+                )
+            };
+            let (place, permit, accepted) = tokio::select! {
                 accepted = accept => accepted,
                 _ = farewell.wait_for(Option::is_some) => return,
             };
-            let Ok(permit) = permit else { return };
+            let (Ok(place), Ok(permit)) = (place, permit) else { return };
             match accepted {
                 Ok((stream, _)) => {
                     let http = self.clone();
                     let tls = tls.clone();
-                    self.tasks.spawn_local(guard(self.context.clone(), http.serve(stream, tls, permit)));
+                    let serve = http.serve(stream, tls, permit, Requester::new(place, self.context.metrics.clone()));
+                    self.tasks.spawn_local(guard(self.context.clone(), serve));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
@@ -66,7 +74,8 @@ impl Http {
         }
     }
 
-    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit) {
+    /// Serves a connection until it ends or becomes a WebSocket; `requester` is its place until then.
+    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit, requester: Requester) {
         // Coalescing is done by whole ticks; the kernel must not wait for more.
         let _ = stream.set_nodelay(true);
         let Context { limits, metrics, .. } = &*self.context;
@@ -104,13 +113,20 @@ impl Http {
                 }
             }
         }
+        drop(requester);
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         if request.uri().path() == PATH {
             return Ok(self.upgrade(&mut request));
         }
-        self.router.oneshot(request.map(Body::new)).await
+        let context = self.context.clone();
+        let mut response = self.router.oneshot(request.map(Body::new)).await?;
+        if context.requesters.available_permits() <= context.limits.http_connections / 2 {
+            // Whoever comes back for another answer stands in the kernel's queue like everybody else.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 
     fn upgrade(self, request: &mut Request<Incoming>) -> Response<Body> {
@@ -124,7 +140,10 @@ impl Http {
             metrics.handshake("websocket", "origin");
             return (StatusCode::FORBIDDEN, "this origin is not allowed to connect\n").into_response();
         }
-        let handshake = match Handshake::check(&Method::clone(request.method()), request.headers()) {
+        let checked = Handshake::check(&Method::clone(request.method()), request.headers());
+        // Older versions know no upgrade (RFC 6455, section 4.2.1).
+        let checked = if request.version() == Version::HTTP_11 { checked } else { Err(Refusal::NotAnUpgrade) };
+        let handshake = match checked {
             Ok(handshake) => handshake,
             Err(refusal) => {
                 metrics.handshake("websocket", "failed");
@@ -143,6 +162,25 @@ impl Http {
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         *response.headers_mut() = answer;
         response
+    }
+}
+
+/// The place of a TCP connection that is no WebSocket (yet), counted.
+struct Requester {
+    _place: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Requester {
+    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.http_connections.inc();
+        Self { _place: place, metrics }
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.metrics.http_connections.dec();
     }
 }
 

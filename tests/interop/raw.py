@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 # No wait for the server is longer than this.
-PATIENCE = 20
+PATIENCE = 8
 
 # Section 1.3.
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
