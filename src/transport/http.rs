@@ -14,14 +14,16 @@ use axum::{
 use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::{
-    Context, PATH, connection,
+    Context, PATH,
+    answers::Answers,
+    connection,
     stream::Stream,
     websocket::{Handshake, Refusal, WebSocket},
 };
@@ -96,9 +98,8 @@ impl Http {
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
         let mut http = http1::Builder::new();
-        // Answers to requests that came together leave together.
-        http.timer(TokioTimer::new()).header_read_timeout(deadline).pipeline_flush(true);
-        let http = http.serve_connection(TokioIo::new(stream), service);
+        http.timer(TokioTimer::new()).header_read_timeout(deadline);
+        let http = http.serve_connection(TokioIo::new(Answers::new(stream)), service);
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),
@@ -186,9 +187,15 @@ impl Drop for Requester {
 
 async fn run(upgrade: hyper::upgrade::OnUpgrade, handshake: Handshake, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let Ok(upgraded) = upgrade.await else { return context.metrics.handshake("websocket", "failed") };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else { return context.metrics.handshake("websocket", "failed") };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Answers<Stream>>>() else { return context.metrics.handshake("websocket", "failed") };
+    // The answer to the upgrade, if frames of the client stand behind it already.
+    let (mut stream, answer) = parts.io.into_inner().into_parts();
+    let answered = tokio::time::timeout(context.limits.handshake_deadline, stream.write_all(&answer)).await;
+    if !matches!(answered, Ok(Ok(()))) {
+        return context.metrics.handshake("websocket", "failed");
+    }
     context.metrics.handshake("websocket", "accepted");
-    let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, handshake.dialect, context.clone());
+    let socket = WebSocket::new(stream, &parts.read_buf, handshake.dialect, context.clone());
     drop(parts.read_buf);
     connection::run(Box::new(socket), context, permit).await;
 }

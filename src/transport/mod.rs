@@ -4,6 +4,7 @@
 //! deadline, and whatever it does after that is bounded by its session and its outbox.
 
 mod alarm;
+mod answers;
 pub mod connection;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {

@@ -575,6 +575,22 @@ async def a_message_in_frames_of_1300_octets(self):
     await self.assert_serves(client)
 
 
+@case("10.2")
+async def frames_that_come_together_with_the_upgrade(self):
+    # A client has to wait for the answer (section 4.1); one that does not is served all the same.
+    client = await Raw.open(self.server)
+    self.addCleanup(client.close)
+    head = (
+        "GET /fanfare HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    await client.send(head.encode() + frame(TEXT, b'["hello",1]') + frame(TEXT, REQUEST))
+    status, headers = await client.head()
+    self.assertEqual((status, headers["sec-websocket-accept"]), (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+    self.assertIn(b"welcome", (await client.receive())[1])
+    await self.assert_serves(client)
+
+
 # 11: the opening handshake (sections 4.2.1, 4.2.2 and 11.3)
 
 
