@@ -5,6 +5,7 @@ import re
 import resource
 import urllib.request
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from cases import EVERY_WAY, InteropTest
 
@@ -70,7 +71,7 @@ class HostileTest(InteropTest):
         return texts
 
     def memory_mib(self):
-        status = open(f"/proc/{self.server.process.pid}/status").read()
+        status = Path(f"/proc/{self.server.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) // 1024
 
     def metric(self, series):

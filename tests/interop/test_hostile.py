@@ -3,17 +3,14 @@
 import asyncio
 import json
 import socket
-import ssl
 import struct
-import tempfile
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from clients import WebSocketClient
-from dialects import CODES, Json, Msgpack
+from dialects import CODES
 from hostile import HostileTest
-from raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, frame
+from raw import BINARY, CONTINUATION, PING, TEXT, Raw, frame
 
 UPGRADE = (
     b"GET /fanfare HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
