@@ -210,6 +210,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         farewell: leaving,
         handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
         quic_handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
+        requesters: Arc::new(Semaphore::new(shared.limits.http_connections)),
         connections: Arc::new(Semaphore::new(shared.limits.connections)),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
         ids: SessionIds::new(&shared.session.load().node, shared.start_ms, worker),

@@ -147,7 +147,7 @@ pub(crate) fn generator(options: &Options, running: &Running) -> Command {
 }
 
 /// A command on these cores.
-fn pinned(cores: &str, program: &str) -> Command {
+pub(crate) fn pinned(cores: &str, program: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", cores, program]);
     command

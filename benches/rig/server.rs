@@ -119,7 +119,7 @@ impl Running {
     }
 
     /// `taskset` becomes the server, so this is the server's own number.
-    pub(super) fn pid(&self) -> String {
+    pub(crate) fn pid(&self) -> String {
         self.children[0].as_ref().map_or_else(String::new, |server| server.id().to_string())
     }
 

@@ -4,6 +4,8 @@
 //! shown.
 
 pub mod dev_key;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod keys;
 mod origins;
 mod token;

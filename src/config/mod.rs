@@ -3,6 +3,8 @@
 //! Flags go over the environment, the environment over the file, the file over defaults. All mistakes are found at once, each with its key, its value, where it was typed, and the rule. The rooms'
 //! own types are filled here; the rooms know nothing of it.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod groups;
 mod legacy;
 mod reader;
@@ -176,6 +178,11 @@ pub fn load(
     }
     errors.extend(source::from_environment(env, SECRETS, &mut values).into_iter().map(ConfigError::from));
     source::from_flags(flags, &mut values);
+    judge(mode, values, errors)
+}
+
+/// Makes of what was typed what is valid; `errors` have been found already.
+fn judge(mode: Mode, values: Values, mut errors: Vec<ConfigError>) -> Result<Config, Vec<ConfigError>> {
     let mut reader = Reader::new(values);
     let mut config = read(mode, &mut reader);
     let (found, shown) = reader.finish();
@@ -224,6 +231,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         limits: transport::Limits {
             handshake_deadline: reader.duration("limits.handshake_deadline", limits::HANDSHAKE_DEADLINE),
             http_lifetime: reader.duration("limits.http_lifetime", limits::HTTP_LIFETIME),
+            http_connections: reader.count("limits.http_connections", limits::HTTP_CONNECTIONS, 2, 1_000_000),
             handshakes: reader.count("limits.handshakes", 256, 1, 100_000),
             connections: reader.count("limits.connections", 100_000, 1, 10_000_000),
         },

@@ -78,6 +78,11 @@ pub enum SourceError {
 pub(super) fn from_file(path: &Path, into: &mut Values) -> Result<(), SourceError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| SourceError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+    from_text(&text, path, into)
+}
+
+/// The values of a file with this text.
+pub(super) fn from_text(text: &str, path: &Path, into: &mut Values) -> Result<(), SourceError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| SourceError::NoToml {
         path: path.to_owned(),
         reason: error.to_string().trim().replace('\n', " "),

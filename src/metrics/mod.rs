@@ -103,6 +103,8 @@ pub struct Metrics {
     pub delivered: Counter,
     /// Frames that clients sent.
     pub frames_in: Counter,
+    /// TCP connections that are no WebSocket (yet): they carry requests, or have not said what they want.
+    pub http_connections: Gauge,
     /// How often a worker's mailbox was full: a publish was refused, or Redis had to wait.
     pub mailbox_full: Counter,
     /// Panics that ended one connection or one request.
@@ -173,6 +175,7 @@ impl Metrics {
             presence_rebuilds: added(r, "presence_rebuilds", "How often this node had to tell Redis anew who is in its groups"),
             outbox_bytes,
             delivered: added(r, "events_delivered", "Events handed to outboxes, one for each event and member"),
+            http_connections: added(r, "http_connections", "Open TCP connections that are no WebSocket (yet)"),
             frames_in: added(r, "frames_received", "Frames that clients sent"),
             mailbox_full: added(
                 r,
@@ -298,6 +301,7 @@ mod tests {
         metrics.presence_rebuilds.inc_by(14);
         metrics.delivered.inc_by(3);
         metrics.frames_in.inc_by(4);
+        metrics.http_connections.inc_by(14);
         metrics.mailbox_full.inc_by(5);
         metrics.panics.inc_by(6);
         metrics.directives_lost.inc_by(12);
@@ -336,6 +340,7 @@ mod tests {
             "# UNIT fanfare_outbox_bytes bytes",
             "fanfare_events_delivered_total 3",
             "fanfare_frames_received_total 4",
+            "fanfare_http_connections 14",
             "fanfare_mailbox_full_total 5",
             "fanfare_panics_total 6",
             "fanfare_directives_lost_total 12",

@@ -9,6 +9,8 @@ mod dialect;
 mod event;
 mod frame;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod json;
 mod legacy;
 pub mod limits;

@@ -5,6 +5,8 @@
 
 mod access;
 mod following;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod grants;
 #[cfg(test)]
 mod tests;

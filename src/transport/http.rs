@@ -1,31 +1,33 @@
 //! TCP listeners: TLS, HTTP/1.1, and the way from an upgrade request to a WebSocket connection.
 //!
 //! Everything but `/fanfare` and the path of older pages goes to the router that it was given. Deadlines are total: for TLS, for the head of each request, and for all requests of a
-//! connection together.
+//! connection together. What has been accepted and is no WebSocket yet is bounded in number, too; when half of the room is taken, each connection gets one answer and is closed.
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Method, Request, Response, StatusCode, header},
+    http::{HeaderValue, Method, Request, Response, StatusCode, Version, header},
     response::IntoResponse as _,
 };
 use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, net::TcpStream, sync::OwnedSemaphorePermit};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::{
-    Context, PATH, connection,
+    Context, PATH,
+    answers::Answers,
+    connection,
     stream::Stream,
     websocket::{Handshake, Refusal, WebSocket},
 };
-use crate::protocol::Dialect;
+use crate::{metrics::Metrics, protocol::Dialect};
 
 /// What a worker's TCP listeners have in common.
 #[derive(Debug, Clone)]
@@ -47,17 +49,24 @@ impl Http {
         let mut farewell = self.context.farewell.clone();
         loop {
             // A full worker leaves new connections in the kernel's queue, where another worker's listener can't take them, but where they cost nothing.
-            let accept = async { (self.context.handshakes.clone().acquire_owned().await, listener.accept().await) };
-            let (permit, accepted) = tokio::select! {
+            let accept = async {
+                (
+                    self.context.requesters.clone().acquire_owned().await,
+                    self.context.handshakes.clone().acquire_owned().await,
+                    listener.accept().await,
+                )
+            };
+            let (place, permit, accepted) = tokio::select! {
                 accepted = accept => accepted,
                 _ = farewell.wait_for(Option::is_some) => return,
             };
-            let Ok(permit) = permit else { return };
+            let (Ok(place), Ok(permit)) = (place, permit) else { return };
             match accepted {
                 Ok((stream, _)) => {
                     let http = self.clone();
                     let tls = tls.clone();
-                    self.tasks.spawn_local(guard(self.context.clone(), http.serve(stream, tls, permit)));
+                    let serve = http.serve(stream, tls, permit, Requester::new(place, self.context.metrics.clone()));
+                    self.tasks.spawn_local(guard(self.context.clone(), serve));
                 }
                 Err(error) => {
                     warn!(%error, "accepting a connection failed");
@@ -67,7 +76,8 @@ impl Http {
         }
     }
 
-    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit) {
+    /// Serves a connection until it ends or becomes a WebSocket; `requester` is its place until then.
+    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>, permit: OwnedSemaphorePermit, requester: Requester) {
         // Coalescing is done by whole ticks; the kernel must not wait for more.
         let _ = stream.set_nodelay(true);
         let Context { limits, metrics, .. } = &*self.context;
@@ -88,9 +98,8 @@ impl Http {
         let mut farewell = self.context.farewell.clone();
         let service = service_fn(move |request| self.clone().answer(request));
         let mut http = http1::Builder::new();
-        // Answers to requests that came together leave together.
-        http.timer(TokioTimer::new()).header_read_timeout(deadline).pipeline_flush(true);
-        let http = http.serve_connection(TokioIo::new(stream), service);
+        http.timer(TokioTimer::new()).header_read_timeout(deadline);
+        let http = http.serve_connection(TokioIo::new(Answers::new(stream)), service);
         let mut http = Box::pin(http.with_upgrades());
         tokio::select! {
             result = &mut http => log(result),
@@ -105,6 +114,7 @@ impl Http {
                 }
             }
         }
+        drop(requester);
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -115,7 +125,13 @@ impl Http {
         if self.context.legacy_path.as_deref() == Some(path) {
             return Ok(self.upgrade(&mut request, Some(Dialect::Legacy)));
         }
-        self.router.oneshot(request.map(Body::new)).await
+        let context = self.context.clone();
+        let mut response = self.router.oneshot(request.map(Body::new)).await?;
+        if context.requesters.available_permits() <= context.limits.http_connections / 2 {
+            // Whoever comes back for another answer stands in the kernel's queue like everybody else.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 
     /// Answers a request for a WebSocket, and runs it. Where the path tells no dialect, the client does.
@@ -130,7 +146,10 @@ impl Http {
             metrics.handshake("websocket", "origin");
             return (StatusCode::FORBIDDEN, "this origin is not allowed to connect\n").into_response();
         }
-        let handshake = match Handshake::check(&Method::clone(request.method()), request.headers(), dialect) {
+        let checked = Handshake::check(&Method::clone(request.method()), request.headers(), dialect);
+        // Older versions know no upgrade (RFC 6455, section 4.2.1).
+        let checked = if request.version() == Version::HTTP_11 { checked } else { Err(Refusal::NotAnUpgrade) };
+        let handshake = match checked {
             Ok(handshake) => handshake,
             Err(refusal) => {
                 metrics.handshake("websocket", "failed");
@@ -152,11 +171,36 @@ impl Http {
     }
 }
 
+/// The place of a TCP connection that is no WebSocket (yet), counted.
+struct Requester {
+    _place: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Requester {
+    fn new(place: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.http_connections.inc();
+        Self { _place: place, metrics }
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.metrics.http_connections.dec();
+    }
+}
+
 async fn run(upgrade: hyper::upgrade::OnUpgrade, handshake: Handshake, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let Ok(upgraded) = upgrade.await else { return context.metrics.handshake("websocket", "failed") };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else { return context.metrics.handshake("websocket", "failed") };
+    let Ok(parts) = upgraded.downcast::<TokioIo<Answers<Stream>>>() else { return context.metrics.handshake("websocket", "failed") };
+    // The answer to the upgrade, if frames of the client stand behind it already.
+    let (mut stream, answer) = parts.io.into_inner().into_parts();
+    let answered = tokio::time::timeout(context.limits.handshake_deadline, stream.write_all(&answer)).await;
+    if !matches!(answered, Ok(Ok(()))) {
+        return context.metrics.handshake("websocket", "failed");
+    }
     context.metrics.handshake("websocket", "accepted");
-    let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, handshake.dialect, context.clone());
+    let socket = WebSocket::new(stream, &parts.read_buf, handshake.dialect, context.clone());
     drop(parts.read_buf);
     connection::run(Box::new(socket), context, permit).await;
 }

@@ -4,8 +4,17 @@
 //! deadline, and whatever it does after that is bounded by its session and its outbox.
 
 mod alarm;
+mod answers;
 pub mod connection;
 mod errand;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing {
+    //! Attacks on the wires.
+    pub use super::{
+        websocket::fuzzing::{frames as websocket, upgrade},
+        webtransport::fuzzing::http3,
+    };
+}
 pub mod http;
 pub mod quic;
 mod stream;
@@ -38,6 +47,8 @@ pub struct Limits {
     pub handshake_deadline: Duration,
     /// How long one TCP connection may carry HTTP requests; then it is asked to end, and ended.
     pub http_lifetime: Duration,
+    /// TCP connections that one worker holds and that are no WebSocket (yet); more wait in the kernel.
+    pub http_connections: usize,
     /// Handshakes that one worker has under way at once; more wait in the kernel.
     pub handshakes: usize,
     /// Connections that one worker holds; more are refused.
@@ -95,6 +106,8 @@ pub struct Context {
     pub handshakes: Arc<Semaphore>,
     /// Room for handshakes over QUIC, of its own, because the sender of a UDP packet may be anybody.
     pub quic_handshakes: Arc<Semaphore>,
+    /// Room for TCP connections that are no WebSocket (yet).
+    pub requesters: Arc<Semaphore>,
     /// Room for connections.
     pub connections: Arc<Semaphore>,
     /// Where sockets are read into: one buffer a worker instead of one a connection.

@@ -67,6 +67,7 @@ pub fn config(workers: usize) -> Config {
         limits: Limits {
             handshake_deadline: Duration::from_secs(10),
             http_lifetime: Duration::from_secs(600),
+            http_connections: 1000,
             handshakes: 64,
             connections: 10_000,
         },

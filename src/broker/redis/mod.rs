@@ -12,6 +12,8 @@ mod command;
 mod directive;
 mod examine;
 mod follower;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod lease;
 mod message;
 mod pipeline;

@@ -1,6 +1,6 @@
 //! The receiving half of RFC 6455 for a server: cuts bytes into messages. No I/O.
 //!
-//! Its invariant: it never keeps more than one message of the limit and what arrived with it.
+//! Its invariant: it never keeps more than one message of the limit, a control frame within it, and what arrived with them.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -33,8 +33,16 @@ pub(super) enum Violation {
 pub(super) struct Decoder {
     buffer: BytesMut,
     limit: usize,
-    /// The opcode and the beginning of a message that comes in fragments.
-    fragments: Option<(u8, BytesMut)>,
+    fragments: Option<Begun>,
+}
+
+/// The beginning of a message that comes in fragments.
+#[derive(Debug)]
+struct Begun {
+    opcode: u8,
+    bytes: BytesMut,
+    /// So many of them are known to be UTF-8, if they have to be.
+    checked: usize,
 }
 
 const CONTINUATION: u8 = 0x0;
@@ -84,6 +92,12 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Bytes that wait for the rest of their message.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn kept(&self) -> usize {
+        self.buffer.len() + self.fragments.as_ref().map_or(0, |begun| begun.bytes.len())
+    }
+
     fn header(&self) -> Result<Option<Header>, Violation> {
         let [first, second, rest @ ..] = &self.buffer[..] else { return Ok(None) };
         let (fin, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
@@ -102,7 +116,7 @@ impl Decoder {
         let (Some(digits), Some(mask)) = (rest.get(..extended), rest.get(extended..extended + 4)) else { return Ok(None) };
         let long = digits.iter().fold(0u64, |n, &byte| n << 8 | u64::from(byte));
         let payload = if extended == 0 { u64::from(second & 0x7f) } else { long };
-        let before = self.fragments.as_ref().map_or(0, |(_, beginning)| beginning.len());
+        let before = self.fragments.as_ref().map_or(0, |begun| begun.bytes.len());
         let payload = usize::try_from(payload).unwrap_or(usize::MAX);
         if !control && payload.saturating_add(before) > self.limit {
             return Err(Violation::TooLarge(self.limit));
@@ -112,11 +126,11 @@ impl Decoder {
     }
 
     fn frame(&mut self, fin: bool, opcode: u8, payload: BytesMut) -> Result<Option<Message>, Violation> {
-        let (opcode, payload) = match (opcode, self.fragments.take()) {
-            (TEXT | BINARY, None) => (opcode, payload),
-            (CONTINUATION, Some((opcode, mut beginning))) => {
-                beginning.extend_from_slice(&payload);
-                (opcode, beginning)
+        let mut message = match (opcode, self.fragments.take()) {
+            (TEXT | BINARY, None) => Begun { opcode, bytes: payload, checked: 0 },
+            (CONTINUATION, Some(mut begun)) => {
+                begun.bytes.extend_from_slice(&payload);
+                begun
             }
             (CLOSE | PING | PONG, fragments) => {
                 self.fragments = fragments;
@@ -124,15 +138,29 @@ impl Decoder {
             }
             _ => return Err(Violation::Protocol),
         };
+        message.check(fin)?;
         if !fin {
-            self.fragments = Some((opcode, payload));
+            self.fragments = Some(message);
             return Ok(None);
         }
-        match opcode {
-            TEXT if std::str::from_utf8(&payload).is_err() => Err(Violation::Protocol),
-            TEXT => Ok(Some(Message::Text(payload.freeze()))),
-            _ => Ok(Some(Message::Binary(payload.freeze()))),
+        let bytes = message.bytes.freeze();
+        Ok(Some(if message.opcode == TEXT { Message::Text(bytes) } else { Message::Binary(bytes) }))
+    }
+}
+
+impl Begun {
+    /// Text that can't become UTF-8 any more is refused with the fragment that makes it so (section 8.1). No byte is looked at twice.
+    fn check(&mut self, whole: bool) -> Result<(), Violation> {
+        if self.opcode != TEXT {
+            return Ok(());
         }
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            // It ends within a character; the rest may come.
+            Err(error) if error.error_len().is_none() && !whole => self.checked += error.valid_up_to(),
+            Err(_) => return Err(Violation::Protocol),
+        }
+        Ok(())
     }
 }
 
@@ -140,10 +168,18 @@ fn control(opcode: u8, payload: Bytes) -> Result<Message, Violation> {
     match opcode {
         PING => Ok(Message::Ping(payload)),
         PONG => Ok(Message::Pong),
+        _ if payload.is_empty() => Ok(Message::Close),
         // A close has no payload, or a code and then UTF-8 (section 5.5.1).
-        _ if payload.len() == 1 || payload.get(2..).is_some_and(|reason| std::str::from_utf8(reason).is_err()) => Err(Violation::Protocol),
-        _ => Ok(Message::Close),
+        _ => match payload.split_first_chunk::<2>() {
+            Some((code, reason)) if may_be_sent(u16::from_be_bytes(*code)) && std::str::from_utf8(reason).is_ok() => Ok(Message::Close),
+            _ => Err(Violation::Protocol),
+        },
     }
+}
+
+/// The codes that are defined for close frames, and those that are for libraries and applications (section 7.4, and the registry of RFC 6455 for 1012 to 1014).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// Section 5.3. Eight bytes at a time, which the compiler widens further.
@@ -238,6 +274,9 @@ mod tests {
             &frame(0x81, &[0xff]),
             &frame(0x88, &[3]),
             &frame(0x88, &[3, 0xe8, 0xff]),
+            &frame(0x88, &1005u16.to_be_bytes()),
+            // It can't become UTF-8, whatever follows.
+            &frame(0x01, &[0xed, 0xa0]),
         ] {
             assert_eq!(decode(bytes), Err(Violation::Protocol), "{bytes:?}");
         }

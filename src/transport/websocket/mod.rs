@@ -1,6 +1,8 @@
 //! WebSocket as a wire (RFC 6455).
 
 mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod handshake;
 
 use std::{

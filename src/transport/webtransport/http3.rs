@@ -234,9 +234,10 @@ impl Cutter {
         Ok(Some((kind, value)))
     }
 
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.buffer.len() == self.at
+    /// Bytes that wait for the rest of their value.
+    #[cfg(any(test, feature = "fuzzing"))]
+    fn kept(&self) -> usize {
+        self.buffer.len() - self.at
     }
 }
 
@@ -264,6 +265,11 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn kept(&self) -> usize {
+        self.frames.kept()
     }
 }
 
@@ -297,6 +303,11 @@ impl Capsules {
             }
         }
         Ok(false)
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn kept(&self) -> usize {
+        self.frames.kept() + self.capsules.kept()
     }
 }
 
@@ -361,7 +372,7 @@ mod tests {
         for _ in 0..64 {
             assert_eq!(control.push(&[0; 1024]), Ok(()));
         }
-        assert!(control.frames.is_empty());
+        assert_eq!(control.kept(), 0);
         assert_eq!(control.push(&ours[1..]), Err(code::FRAME_UNEXPECTED));
         assert_eq!(Control::default().push(&[0x21, 0]), Err(code::MISSING_SETTINGS));
         assert_eq!(Control::default().push(&[4, 1, 0x40]), Err(code::FRAME));

@@ -3,6 +3,8 @@
 //! Frames of a connection go over the one stream that the client opened first; every later stream carries one replay. One task does all of a connection: it reads its streams, and writes replays
 //! whenever there is room. Bytes of events are given to QUIC directly, so that they are shared by all connections until they are encrypted.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http3;
 mod session;
 
