@@ -4,6 +4,7 @@
 //!
 //! - [`protocol`]: names, ids, events, frames, codes, dialects; pure
 //! - [`policy`]: what is allowed and kept in a group; pure
+//! - [`limit`]: rates, and how many at once; pure
 //! - [`auth`]: who may connect, and who may manage
 //! - [`session`]: one connection's protocol as a state machine without I/O
 //! - [`broker`]: gives events their place and keeps the past
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod hub;
+pub mod limit;
 pub mod load;
 pub mod metrics;
 pub mod policy;

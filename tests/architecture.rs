@@ -14,24 +14,25 @@ use std::{
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("metrics", &[]),
-    ("policy", &["protocol"]),
-    ("auth", &["protocol"]),
-    ("session", &["policy", "protocol"]),
+    ("limit", &[]),
+    ("policy", &["limit", "protocol"]),
+    ("auth", &["limit", "policy", "protocol"]),
+    ("session", &["limit", "policy", "protocol"]),
     ("broker", &["metrics", "protocol"]),
     ("hub", &["broker", "metrics", "protocol"]),
     ("presence", &["broker", "metrics", "protocol"]),
-    ("transport", &["broker", "hub", "metrics", "policy", "presence", "protocol", "session"]),
-    ("api", &["auth", "broker", "hub", "metrics", "policy", "protocol"]),
+    ("transport", &["broker", "hub", "limit", "metrics", "policy", "presence", "protocol", "session"]),
+    ("api", &["auth", "broker", "hub", "limit", "metrics", "policy", "protocol"]),
     ("client", &["protocol"]),
     ("load", &["client", "protocol"]),
-    ("config", &["auth", "broker", "hub", "policy", "protocol", "session", "transport"]),
+    ("config", &["auth", "broker", "hub", "limit", "policy", "protocol", "session", "transport"]),
 ];
 
 /// Rooms that know everybody.
 const WIRING: &[&str] = &["server", "worker", "cli"];
 
 /// Rooms that have no clock and do no I/O.
-const PURE: &[&str] = &["protocol", "policy", "session"];
+const PURE: &[&str] = &["protocol", "policy", "limit", "session"];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

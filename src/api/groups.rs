@@ -138,7 +138,7 @@ pub(super) struct PolicyView {
     #[schema(value_type = String, example = "authenticated")]
     subscribe: Who,
     /// Who of the clients may publish.
-    #[schema(value_type = String, example = "nobody")]
+    #[schema(value_type = String, example = "server")]
     publish: Who,
     /// What happens to a connection that can't keep up.
     #[schema(value_type = String, example = "disconnect")]

@@ -112,7 +112,7 @@ fn world() -> World {
     let rule = |pattern: &str, history| Policy {
         pattern: Pattern::new(pattern),
         subscribe: Who::Authenticated,
-        publish: Who::Nobody,
+        publish: Who::Server,
         history,
         slow: SlowConsumer::Disconnect,
         presence: if pattern == "kept_*" { Presence::List } else { Presence::Off },

@@ -6,7 +6,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
-use crate::protocol::{Code, GroupName, UserId, limits};
+use crate::{
+    policy::Rights,
+    protocol::{Code, GroupName, UserId, limits},
+};
 
 /// Clocks of two machines may differ by this, in seconds.
 const LEEWAY_S: u64 = 30;
@@ -20,6 +23,8 @@ pub struct Identity {
     pub expires_at_s: Option<u64>,
     /// The groups that the peer follows without asking.
     pub groups: Vec<GroupName>,
+    /// What it may do beyond what policies let everybody do.
+    pub rights: Rights,
 }
 
 /// Why a peer may not connect.
@@ -65,6 +70,9 @@ struct Claims {
     /// The groups that the holder follows without asking; a claim of ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<String>>,
+    /// What the holder may do; a claim of ours.
+    #[serde(default, skip_serializing_if = "Rights::is_empty")]
+    rights: Rights,
 }
 
 /// Seconds since 1970-01-01 UTC, perhaps with a fraction (RFC 7519, section 2): many libraries write the time of day as they have it.
@@ -115,7 +123,7 @@ impl Authenticator {
         }
         let user = UserId::parse(&claims.sub).map_err(|_| Refusal::TokenInvalid)?;
         let groups = groups(claims.groups.as_deref().unwrap_or_default()).ok_or(Refusal::TokenInvalid)?;
-        Ok(Identity { user: Some(user), expires_at_s, groups })
+        Ok(Identity { user: Some(user), expires_at_s, groups, rights: claims.rights })
     }
 }
 
@@ -135,13 +143,19 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// A token for `user` that ends at `expires_at_s`, and whose holder follows these groups without asking.
+/// A token for `user` that ends at `expires_at_s`; its holder follows these groups without asking, and has these rights.
 ///
 /// # Errors
 /// The provider of cryptography refuses the secret.
-pub fn issue(secret: &Secret, user: &UserId, expires_at_s: u64, groups: &[GroupName]) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn issue(
+    secret: &Secret,
+    user: &UserId,
+    expires_at_s: u64,
+    groups: &[GroupName],
+    rights: &Rights,
+) -> Result<String, jsonwebtoken::errors::Error> {
     let groups = Some(groups.iter().map(ToString::to_string).collect()).filter(|groups: &Vec<_>| !groups.is_empty());
-    let claims = Claims { sub: user.to_string(), exp: Some(NumericDate(expires_at_s.into())), nbf: None, groups };
+    let claims = Claims { sub: user.to_string(), exp: Some(NumericDate(expires_at_s.into())), nbf: None, groups, rights: rights.clone() };
     encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
 }
 
@@ -168,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_good_token_names_its_user_until_its_end() {
-        let token = issue(&secret(), &UserId::parse("john").unwrap(), NOW + 60, &[]).unwrap();
+        let token = issue(&secret(), &UserId::parse("john").unwrap(), NOW + 60, &[], &Rights::default()).unwrap();
         let identity = authenticate(&token).unwrap();
         assert_eq!((identity.user.unwrap().as_str(), identity.expires_at_s), ("john", Some(NOW + 90)));
         assert_eq!(authenticate(&signed(&json!({"sub": "ann"}))).unwrap().expires_at_s, None);
@@ -177,7 +191,7 @@ mod tests {
     #[test]
     fn a_token_may_name_groups_that_are_groups_and_not_too_many() {
         let sales = GroupName::parse("sales").unwrap();
-        let token = issue(&secret(), &UserId::parse("ann").unwrap(), NOW + 60, std::slice::from_ref(&sales)).unwrap();
+        let token = issue(&secret(), &UserId::parse("ann").unwrap(), NOW + 60, std::slice::from_ref(&sales), &Rights::default()).unwrap();
         assert_eq!(authenticate(&token).unwrap().groups, [sales]);
         let named =
             |groups: serde_json::Value| authenticate(&signed(&json!({"sub": "ann", "groups": groups}))).map(|found| found.groups.len());
@@ -186,6 +200,18 @@ mod tests {
         assert_eq!(named(json!(null)), Ok(0));
         for wrong in [many(limits::TOKEN_GROUPS + 1), json!(["a b"]), json!(["user.bob"]), json!("sales"), json!([1])] {
             assert_eq!(named(wrong.clone()), Err(Refusal::TokenInvalid), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_carry_rights_that_are_rights() {
+        let rights = Rights::new(&["team_*"], &["team_7"], &[]).unwrap();
+        let token = issue(&secret(), &UserId::parse("ann").unwrap(), NOW + 60, &[], &rights).unwrap();
+        assert_eq!(authenticate(&token).unwrap().rights, rights);
+        let found = |rights: serde_json::Value| authenticate(&signed(&json!({"sub": "ann", "rights": rights}))).map(|found| found.rights);
+        assert_eq!(found(json!({"subscribe": ["team_*"], "publish": ["team_7"], "later": 1})), Ok(rights));
+        for wrong in [json!({"subscribe": "team_*"}), json!({"publish": ["a b"]}), json!(["team_*"]), json!(true)] {
+            assert_eq!(found(wrong.clone()), Err(Refusal::TokenInvalid), "{wrong}");
         }
     }
 

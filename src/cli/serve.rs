@@ -150,13 +150,13 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
     let now_s = wall_clock_ms() / 1000;
     let identity = authenticator.authenticate(token, now_s).map_err(crate::auth::Refusal::code)?;
     let valid = identity.expires_at_s.map(|until| Duration::from_secs(until.saturating_sub(now_s)));
-    Ok(Identity { user: identity.user, valid, groups: identity.groups })
+    Ok(Identity { user: identity.user, valid, groups: identity.groups, rights: identity.rights })
 }
 
 /// What is served over HTTP, once the ports are known.
 fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: Mode) -> Http {
     let mut origins = config.origins.clone();
-    if mode == Mode::Dev {
+    if config.page {
         origins.extend(own_origins(&parts.listen));
     }
     // They have been checked with the rest of the configuration, and our own are well formed.
@@ -164,7 +164,8 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     let allowed = origins.clone();
     let (ready, broker) = (parts.ready.clone(), parts.broker.clone());
     let websocket = match (parts.listen.http, parts.listen.secure) {
-        (Some(http), _) if mode == Mode::Dev => WebSocketListener { port: http.port(), secure: false },
+        // Browsers take a development certificate by its hash for WebTransport only.
+        (Some(http), _) if config.certificate.is_none() => WebSocketListener { port: http.port(), secure: false },
         (_, Some(secure)) => WebSocketListener { port: secure.port(), secure: true },
         (http, None) => WebSocketListener { port: http.map_or(0, |http| http.port()), secure: false },
     };
@@ -204,10 +205,11 @@ fn is_ready(ready: &AtomicBool, broker: &dyn Broker) -> Result<(), String> {
     if ready.load(Ordering::Relaxed) { broker.ready() } else { Err("the server is draining".to_owned()) }
 }
 
-/// The origins under which a development server's own page can be opened.
+/// The origins under which the server's own page can be opened on this machine.
 fn own_origins(listen: &Listen) -> Vec<String> {
     let of = |scheme: &'static str, addr: Option<std::net::SocketAddr>| {
-        addr.into_iter().flat_map(move |addr| ["localhost", "127.0.0.1"].map(|host| format!("{scheme}://{host}:{}", addr.port())))
+        let local = addr.into_iter().filter(|addr| addr.ip().is_loopback());
+        local.flat_map(move |addr| ["localhost", "127.0.0.1"].map(|host| format!("{scheme}://{host}:{}", addr.port())))
     };
     of("http", listen.http).chain(of("https", listen.secure)).collect()
 }

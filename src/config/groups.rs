@@ -29,7 +29,7 @@ pub(super) fn read(reader: &mut Reader, dev: bool) -> Policies {
     let fallback = Policy {
         pattern: Pattern::new("*"),
         subscribe: Who::Anyone,
-        publish: if dev { Who::Anyone } else { Who::Nobody },
+        publish: if dev { Who::Anyone } else { Who::Server },
         history: retention(size, ttl),
         slow: SlowConsumer::Disconnect,
         presence,
@@ -71,7 +71,7 @@ impl Row<'_> {
             }
             Pattern::new("*")
         });
-        let who = "has to be anyone, authenticated, owner or nobody";
+        let who = "has to be anyone, authenticated, owner, claim or server";
         let subscribe = self.take("subscribe", who, as_who).unwrap_or(fallback.subscribe);
         let publish = self.take("publish", who, as_who).unwrap_or(fallback.publish);
         let size = self

@@ -169,14 +169,10 @@ pub(super) fn as_count(value: &Value) -> Option<usize> {
     plain(value).parse().ok()
 }
 
+/// The words of [`Who`]. `hook` is none of them before there is a hook to ask.
 pub(super) fn as_who(value: &Value) -> Option<Who> {
-    match value.as_str()? {
-        "nobody" => Some(Who::Nobody),
-        "anyone" => Some(Who::Anyone),
-        "authenticated" => Some(Who::Authenticated),
-        "owner" => Some(Who::Owner),
-        _ => None,
-    }
+    let word = value.as_str()?;
+    Who::ALL.into_iter().find(|who| who.name() == word && *who != Who::Hook)
 }
 
 fn as_bool(value: &Value) -> Option<bool> {

@@ -136,7 +136,7 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
     assert_eq!(policy("live_x").history, None);
     assert_eq!(policy("team_x").history.map(|kept| (kept.size, kept.ttl)), Some((7, Duration::from_secs(3600))));
     assert_eq!(policy("other").history.map(|kept| kept.size), Some(7));
-    assert_eq!(policy("other").publish, crate::policy::Who::Nobody);
+    assert_eq!(policy("other").publish, crate::policy::Who::Server);
     assert_eq!((policy("team_x").presence, policy("other").presence), (Presence::List, Presence::Off));
     let rule = "groups[0].presence = \"on\" (FILE) has to be off, list or live";
     assert_eq!(errors(Mode::Serve, "[[groups]]\nmatch = '*'\npresence = 'on'\n", &[KEY]), [rule]);

@@ -2,7 +2,13 @@
 //!
 //! Pure look-ups; knows names and nothing else of the house.
 
-use crate::protocol::{GroupName, Retention, UserId};
+mod rights;
+mod who;
+
+pub use rights::{Rights, RightsError, Verb};
+pub use who::{Asker, Verdict, Who};
+
+use crate::protocol::{GroupName, Retention};
 
 /// The policies of a server, in order; the first whose pattern matches decides.
 #[derive(Debug, Clone)]
@@ -26,20 +32,6 @@ pub struct Policy {
     pub slow: SlowConsumer,
     /// What is known of who is there.
     pub presence: Presence,
-}
-
-/// A set of sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Who {
-    /// No client.
-    Nobody,
-    /// Every session.
-    Anyone,
-    /// Sessions that have a user.
-    Authenticated,
-    /// Sessions of the user whose personal group it is.
-    Owner,
 }
 
 /// What happens to a connection whose outbox is over its bound.
@@ -125,7 +117,7 @@ impl Policies {
     #[must_use]
     pub fn new(rules: Vec<Policy>, fallback: Policy) -> Self {
         let personal =
-            Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Nobody, presence: Presence::Off, ..fallback };
+            Policy { pattern: Pattern::new("user.*"), subscribe: Who::Owner, publish: Who::Server, presence: Presence::Off, ..fallback };
         let rules = std::iter::chain([personal], rules).collect();
         Self { rules, fallback }
     }
@@ -137,22 +129,10 @@ impl Policies {
     }
 }
 
-impl Who {
-    /// Whether a session of this user (or an anonymous one) belongs to the set.
-    #[must_use]
-    pub fn includes(self, user: Option<&UserId>, group: &GroupName) -> bool {
-        match self {
-            Self::Nobody => false,
-            Self::Anyone => true,
-            Self::Authenticated => user.is_some(),
-            Self::Owner => user.is_some_and(|user| group.owner() == Some(user.as_str())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::UserId;
 
     #[test]
     fn stars_stand_for_any_characters() {
@@ -183,10 +163,12 @@ mod tests {
         let (john, ann) = (UserId::parse("john").unwrap(), UserId::parse("ann").unwrap());
         let group = GroupName::personal(&john);
         let policy = policies.of(&group);
-        assert!(policy.subscribe.includes(Some(&john), &group));
-        assert!(!policy.subscribe.includes(Some(&ann), &group));
-        assert!(!policy.subscribe.includes(None, &group));
-        assert!(!policy.publish.includes(Some(&john), &group));
+        let rights = Rights::default();
+        let judge = |who: Who, user| who.judge(Asker { user, rights: &rights }, Verb::Subscribe, &group);
+        assert_eq!(judge(policy.subscribe, Some(&john)), Verdict::Allowed);
+        assert_eq!(judge(policy.subscribe, Some(&ann)), Verdict::Refused);
+        assert_eq!(judge(policy.subscribe, None), Verdict::Refused);
+        assert_eq!(judge(policy.publish, Some(&john)), Verdict::Refused);
         assert_eq!(policy.presence, Presence::Off, "a user's own connections are nobody's presence");
     }
 }

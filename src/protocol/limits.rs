@@ -49,6 +49,9 @@ pub const GRANTED_GROUPS: usize = 200;
 /// Groups that a token may name.
 pub const TOKEN_GROUPS: usize = 100;
 
+/// Patterns that the rights of a session may have for each thing that they grant.
+pub const RIGHTS: usize = 100;
+
 /// Groups that may stand for one user.
 pub const STANDING_GROUPS: usize = 100;
 

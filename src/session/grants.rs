@@ -81,8 +81,9 @@ impl Later {
 }
 
 impl Session {
-    /// A session of this user begins.
-    pub(super) fn begin_grants(&mut self, user: UserId, token: Vec<GroupName>) {
+    /// A session begins, of this user or an anonymous one.
+    pub(super) fn begin_grants(&mut self, user: Option<UserId>, token: Vec<GroupName>) {
+        let Some(user) = user else { return self.follow(token, Ground::Token) };
         let personal = GroupName::personal(&user);
         // Before anything is read: what changes after that is told.
         self.outputs.push_back(Output::Enlist(user));
@@ -126,11 +127,16 @@ impl Session {
     pub(super) fn replace_token_groups(&mut self, groups: Vec<GroupName>) {
         let old = self.following().map(|following| following.on(Ground::Token)).unwrap_or_default();
         for group in old.iter().filter(|group| !groups.contains(group)) {
-            if self.following().is_some_and(|following| following.remove(group, Ground::Token)) {
-                self.tell_end(group);
-            }
+            self.end_ground(group, Ground::Token);
         }
         self.follow(groups, Ground::Token);
+    }
+
+    /// A ground is gone, and with it the group if there is no other.
+    pub(super) fn end_ground(&mut self, group: &GroupName, ground: Ground) {
+        if self.following().is_some_and(|following| following.remove(group, ground)) {
+            self.tell_end(group);
+        }
     }
 
     /// A group that nobody asked for could not be joined.

@@ -3,6 +3,7 @@
 //! The session knows who the peer is, what it follows, and what comes next; it has no socket, no clock and no hub. Payloads of events never pass through
 //! it. Its one invariant: after [`Output::Close`] nothing more comes out.
 
+mod access;
 mod following;
 mod grants;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use self::{
     grants::Later,
 };
 use crate::{
-    policy::{Policies, Presence},
+    policy::{Policies, Presence, Rights, Verb, Verdict},
     protocol::{
         ClientFrame, Code, Content, ContentError, DecodeError, EventId, GroupName, Hello, IdempotencyKey, NameError, Position, RawKind,
         Recovery, Roster, RosterRequest, ServerFrame, Subscribe, UserId, Welcome, limits,
@@ -102,6 +103,8 @@ pub struct Identity {
     pub valid: Option<Duration>,
     /// The groups that the peer follows without asking.
     pub groups: Vec<GroupName>,
+    /// What it may do beyond what policies let everybody do.
+    pub rights: Rights,
 }
 
 /// A wish to follow a group.
@@ -227,7 +230,7 @@ enum State {
     /// Hello has come, and waits for its answer.
     Authenticating,
     /// Welcome has been said.
-    Open(Open),
+    Open(Box<Open>),
     /// All is said.
     Closed,
 }
@@ -236,6 +239,7 @@ enum State {
 struct Open {
     user: Option<UserId>,
     expires: Option<Instant>,
+    rights: Rights,
     following: Following,
     /// The directive that this session knows to have changed what stands for its user last.
     standing: Position,
@@ -351,10 +355,11 @@ impl Session {
             (State::Open(open), result) => {
                 let Some(request) = open.refreshing.take() else { return };
                 match result {
-                    Ok(Identity { user, valid, groups }) if user == open.user => {
+                    Ok(Identity { user, valid, groups, rights }) if user == open.user => {
                         open.expires = valid.map(|valid| now + valid);
                         self.send(ServerFrame::Refreshed { request, valid_s: valid.map(|valid| valid.as_secs()) });
                         self.replace_token_groups(groups);
+                        self.replace_rights(rights);
                     }
                     Ok(_) => self.send(ServerFrame::error(request, Code::TokenInvalid)),
                     Err(code) => self.send(ServerFrame::error(request, code)),
@@ -365,7 +370,7 @@ impl Session {
     }
 
     fn open(&mut self, identity: Identity, now: Instant) {
-        let Identity { user, valid, groups } = identity;
+        let Identity { user, valid, groups, rights } = identity;
         self.send(ServerFrame::Welcome(Welcome {
             session: self.id.clone(),
             user: user.as_ref().map(ToString::to_string),
@@ -375,20 +380,19 @@ impl Session {
             server: self.config.server.clone(),
             node: self.config.node.clone(),
         }));
-        self.state = State::Open(Open { user: user.clone(), expires: valid.map(|valid| now + valid), ..Open::default() });
-        if let Some(user) = user {
-            self.begin_grants(user, groups);
-        }
+        let open = Open { user: user.clone(), expires: valid.map(|valid| now + valid), rights, ..Open::default() };
+        self.state = State::Open(Box::new(open));
+        self.begin_grants(user, groups);
     }
 
     fn subscribe(&mut self, lane: Lane, Subscribe { request, group, since }: Subscribe) {
-        let State::Open(open) = &mut self.state else { return };
         let group = match GroupName::parse(&group) {
             Ok(group) => group,
             Err(error) => return self.refuse(lane, request, Code::BadGroupName, &error),
         };
+        let allowed = self.judge(Verb::Subscribe, &group) == Verdict::Allowed;
+        let State::Open(open) = &mut self.state else { return };
         let followed = open.following.contains(&group);
-        let allowed = self.policies.of(&group).subscribe.includes(open.user.as_ref(), &group);
         let room = open.following.has(&group, Ground::Asked) || open.following.asked() < self.config.max_groups;
         // What the server lets it follow anyway it may ask for again, so that it gets what it missed; but that gives it no ground of its own.
         match (allowed, room) {
@@ -473,12 +477,12 @@ impl Session {
         key: Option<&str>,
         content: impl FnOnce(&RawKind) -> Result<Content, ContentError>,
     ) -> Result<Publish, (Code, String)> {
-        let State::Open(Open { user, .. }) = &self.state else {
+        let State::Open(open) = &self.state else {
             return Err((Code::UnexpectedFrame, Code::UnexpectedFrame.sentence().to_owned()));
         };
         let bad_event = |error: NameError| (Code::BadEvent, error.to_string());
         let group = GroupName::parse(group).map_err(|error| (Code::BadGroupName, error.to_string()))?;
-        if !self.policies.of(&group).publish.includes(user.as_ref(), &group) {
+        if self.judge(Verb::Publish, &group) != Verdict::Allowed {
             return Err((Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
         }
         let content = content(kind).map_err(|error| match error {
@@ -490,15 +494,16 @@ impl Session {
             | ContentError::Malformed(_) => (Code::BadEvent, error.to_string()),
         })?;
         let key = key.map(IdempotencyKey::parse).transpose().map_err(bad_event)?;
-        Ok(Publish { request, group, content, sender: user.clone(), key })
+        Ok(Publish { request, group, content, sender: open.user.clone(), key })
     }
 
-    /// Members may ask who is there, if that is known.
+    /// Members may ask who is there, if that is known; others if they have the right.
     fn check_who(&self, RosterRequest { request, group, after, limit }: RosterRequest) -> Result<Ask, (u32, Code, String)> {
         let bad_name = |error: NameError| (request, Code::BadGroupName, error.to_string());
         let group = GroupName::parse(&group).map_err(bad_name)?;
         let follows = matches!(&self.state, State::Open(open) if open.following.contains(&group));
-        if !follows || self.policies.of(&group).presence == Presence::Off {
+        let may_ask = follows || self.judge(Verb::Presence, &group) == Verdict::Allowed;
+        if !may_ask || self.policies.of(&group).presence == Presence::Off {
             return Err((request, Code::NotAllowed, Code::NotAllowed.sentence().to_owned()));
         }
         let after = after.as_deref().map(UserId::parse).transpose().map_err(bad_name)?;
@@ -510,7 +515,7 @@ impl Session {
         let silent = now.saturating_duration_since(self.heard);
         match &self.state {
             State::Opening { deadline } if now >= *deadline => self.close(Code::HelloTimeout),
-            State::Open(Open { expires: Some(expires), .. }) if now >= *expires => self.close(Code::TokenExpired),
+            State::Open(open) if open.expires.is_some_and(|expires| now >= expires) => self.close(Code::TokenExpired),
             State::Authenticating | State::Open(_) if silent >= 2 * self.config.ping_interval => self.close(Code::Timeout),
             State::Open(_) if silent >= self.config.ping_interval && !self.pinged => {
                 self.pinged = true;

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+mod access;
 mod grants;
 
 use super::*;
@@ -25,7 +26,11 @@ fn policies() -> Arc<Policies> {
         presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
     };
     Arc::new(Policies::new(
-        vec![policy("staff_*", Who::Authenticated, Who::Nobody), policy("closed_*", Who::Nobody, Who::Nobody)],
+        vec![
+            policy("staff_*", Who::Authenticated, Who::Server),
+            policy("closed_*", Who::Server, Who::Server),
+            policy("team_*", Who::Claim, Who::Claim),
+        ],
         policy("*", Who::Anyone, Who::Anyone),
     ))
 }
@@ -295,7 +300,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     let identity = proptest::option::of(0..100u64).prop_map(|s| Identity {
         user: UserId::parse("ann").ok(),
         valid: s.map(Duration::from_secs),
-        groups: Vec::new(),
+        ..Identity::default()
     });
     let joined = Joined { number: 1, position: Position::NONE, recovery: Recovery::NotAsked, missed: 0 };
     prop_oneof![

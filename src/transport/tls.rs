@@ -97,17 +97,32 @@ pub fn development_key_path(dir: &Path) -> PathBuf {
 /// The directory can't be written.
 pub fn development(dir: &Path, now: SystemTime, renew: bool) -> Result<Certificate, Error> {
     let (certificate, key) = (development_certificate_path(dir), development_key_path(dir));
-    if !renew
-        && let Ok(kept) = load(&certificate, &key, now)
-        && kept.not_after > now + RENEW_BEFORE
-    {
+    if !renew && let Some(kept) = kept(dir, now) {
+        return Ok(kept);
+    }
+    fs::create_dir_all(dir).map_err(|source| Error::File { what: "creating directory", path: dir.to_owned(), source })?;
+    // Nodes that start at once in one directory share one pair.
+    let _turn = turn(dir)?;
+    if !renew && let Some(kept) = kept(dir, now) {
         return Ok(kept);
     }
     let (certificate_pem, key_pem) = make_development(now)?;
-    fs::create_dir_all(dir).map_err(|source| Error::File { what: "creating directory", path: dir.to_owned(), source })?;
     write(&key, &key_pem)?;
     write(&certificate, &certificate_pem)?;
     load(&certificate, &key, now)
+}
+
+/// The pair in `dir`, if it can be used and for long enough.
+fn kept(dir: &Path, now: SystemTime) -> Option<Certificate> {
+    let kept = load(&development_certificate_path(dir), &development_key_path(dir), now).ok()?;
+    (kept.not_after > now + RENEW_BEFORE).then_some(kept)
+}
+
+/// Waits for whoever is making a pair in `dir`; the next one's turn comes when the file is dropped.
+fn turn(dir: &Path) -> Result<fs::File, Error> {
+    let path = dir.join("dev.lock");
+    let file = fs::File::create(&path).and_then(|file| file.lock().map(|()| file));
+    file.map_err(|source| Error::File { what: "locking", path, source })
 }
 
 fn make_development(now: SystemTime) -> Result<(String, String), Error> {
@@ -273,6 +288,21 @@ mod tests {
         assert_ne!(hash(12, true), second);
         fs::write(development_certificate_path(dir.path()), "rubbish").unwrap();
         assert_eq!(hash(13, false), hash(13, false));
+    }
+
+    #[test]
+    fn nodes_that_start_at_once_share_one_pair() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        let hashes = std::thread::scope(|scope| {
+            let node = || {
+                start.wait();
+                development(dir.path(), now(), false).unwrap().sha256()
+            };
+            let nodes: Vec<_> = (0..8).map(|_| scope.spawn(node)).collect();
+            nodes.into_iter().map(|node| node.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
+        });
+        assert_eq!(hashes.len(), 1);
     }
 
     #[test]

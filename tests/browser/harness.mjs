@@ -45,11 +45,11 @@ export function inBrowsers(define) {
 /** HTTP at a port (0: the kernel chooses one), WebTransport at any. */
 const listen = (port) => ['--http', `127.0.0.1:${port}`, '--secure', 'off', '--quic', '127.0.0.1:0'];
 
-/** A development server with state of its own. */
+/** A server with state of its own, for development unless `mode` says otherwise; `settings` go into its environment. */
 export class Server {
-  static async start(flags = []) {
+  static async start(flags = [], mode = 'dev', settings = {}) {
     const server = new Server();
-    server.dir = mkdtempSync(path.join(tmpdir(), 'fanfare-'));
+    Object.assign(server, { mode, settings, dir: mkdtempSync(path.join(tmpdir(), 'fanfare-')) });
     await server.run([...listen(0), ...flags]);
     return server;
   }
@@ -57,8 +57,8 @@ export class Server {
   async run(flags) {
     // Nothing of the caller's, so that neither a key nor a setting leaks in.
     const callers = Object.entries(process.env).filter(([key]) => !key.startsWith('FANFARE_'));
-    this.env = { ...Object.fromEntries(callers), XDG_STATE_HOME: this.dir, PATH: `${path.dirname(binary)}:${process.env.PATH}` };
-    this.process = spawn(binary, ['dev', '--set', `tls.development=${this.dir}`, ...flags], { env: this.env, stdio: ['ignore', 'pipe', 'inherit'] });
+    this.env = { ...Object.fromEntries(callers), ...this.settings, XDG_STATE_HOME: this.dir, PATH: `${path.dirname(binary)}:${process.env.PATH}` };
+    this.process = spawn(binary, [this.mode, '--set', `tls.development=${this.dir}`, ...flags], { env: this.env, stdio: ['ignore', 'pipe', 'inherit'] });
     this.ended = new Promise((resolve) => this.process.once('exit', resolve));
     let text = '';
     this.url = await new Promise((resolve, reject) => {
@@ -100,6 +100,22 @@ export class Server {
     if (this.process.exitCode === null) await this.stop();
     rmSync(this.dir, { recursive: true });
   }
+}
+
+/** A Redis that nodes can share; its URL. */
+export async function serveRedis(t) {
+  const free = createServer();
+  await new Promise((resolve) => free.listen(0, '127.0.0.1', resolve));
+  const { port } = free.address();
+  await new Promise((resolve) => free.close(resolve));
+  const redis = spawn('redis-server', ['--bind', '127.0.0.1', '--port', port, '--save', ''], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => redis.kill());
+  let text = '';
+  await new Promise((resolve, reject) => {
+    redis.stdout.on('data', (part) => (text += part).includes('Ready to accept connections') && resolve());
+    redis.once('exit', (code) => reject(new Error(`redis-server ended with ${code}: ${text}`)));
+  });
+  return `redis://127.0.0.1:${port}`;
 }
 
 /** An application's own site with one page, at an origin of its own. */

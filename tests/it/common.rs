@@ -48,8 +48,8 @@ pub fn config(workers: usize) -> Config {
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
-        policy("readonly_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect),
-        Policy { subscribe: Who::Nobody, ..policy("closed_*", Who::Nobody, Some(KEPT), SlowConsumer::Disconnect) },
+        policy("readonly_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect),
+        Policy { subscribe: Who::Server, ..policy("closed_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect) },
     ];
     Config {
         workers,
@@ -79,7 +79,7 @@ pub fn config(workers: usize) -> Config {
             Some(token) => {
                 let (user, groups) = token.split_once(':').unwrap_or((token, ""));
                 let groups = groups.split(',').filter_map(|name| GroupName::parse(name).ok()).collect();
-                Ok(Identity { user: UserId::parse(user).ok(), valid: None, groups })
+                Ok(Identity { user: UserId::parse(user).ok(), groups, ..Identity::default() })
             }
         }),
         broker: BrokerConfig::Memory(memory::Config::default()),

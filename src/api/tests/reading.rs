@@ -28,7 +28,7 @@ async fn a_group_shows_members_position_and_policy() {
     assert_eq!(after["position"], json!({"epoch": receipt["epoch"], "offset": 1}));
     assert_eq!(
         after["policy"],
-        json!({"pattern": "kept_*", "subscribe": "authenticated", "publish": "nobody", "slow": "disconnect", "presence": "list",
+        json!({"pattern": "kept_*", "subscribe": "authenticated", "publish": "server", "slow": "disconnect", "presence": "list",
                "history": {"size": 5, "ttl_seconds": 60}})
     );
     let other = world.get("/v1/groups/other").await.json();

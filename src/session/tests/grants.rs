@@ -36,7 +36,7 @@ impl Talk {
 
     fn has_token(&mut self, groups: &[&str]) -> Vec<Output> {
         self.says(ClientFrame::Refresh { request: 9, token: "t".into() });
-        let identity = Identity { user: UserId::parse("ann").ok(), valid: None, groups: names(groups) };
+        let identity = Identity { user: UserId::parse("ann").ok(), valid: None, groups: names(groups), ..Identity::default() };
         let mut outputs = self.gets(Input::Authenticated(Ok(identity)));
         assert_eq!(outputs.remove(0), Output::Send(Lane::Main, ServerFrame::Refreshed { request: 9, valid_s: None }));
         outputs
@@ -47,7 +47,7 @@ impl Talk {
 fn what_a_token_names_and_what_stands_is_followed_from_the_beginning() {
     let mut talk = Talk::new();
     talk.says(ClientFrame::Hello(Hello { version: 1, ..Hello::default() }));
-    let identity = Identity { user: UserId::parse("ann").ok(), valid: None, groups: names(&["staff_a", "b"]) };
+    let identity = Identity { user: UserId::parse("ann").ok(), valid: None, groups: names(&["staff_a", "b"]), ..Identity::default() };
     let outputs = talk.gets(Input::Authenticated(Ok(identity)));
     let mut expected = vec![Output::Enlist(UserId::parse("ann").unwrap())];
     expected.extend(joins(&["user.ann", "staff_a", "b"]));
