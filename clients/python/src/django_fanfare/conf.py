@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Callable, Optional
@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 #: A shared secret shorter than this can be guessed (RFC 7518, section 3.2, asks for as many bytes as the hash has).
 SECRET_BYTES = 32
 #: Keys that name a function as `package.module.function`.
-FUNCTIONS = ("USER_ID", "GROUPS_FOR_USER", "RIGHTS_FOR_USER", "INFO_FOR_USER")
+FUNCTIONS = ("USER_ID", "GROUPS_FOR_USER", "RIGHTS_FOR_USER", "INFO_FOR_USER", "USER_FOR_HOOK")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Settings:
     rights_for_user: str = ""
     #: A function of a user that gives what others may see of them, a dict.
     info_for_user: str = ""
+    #: A function of a request with the headers that the hook was told, that gives its user; without one the user of the session.
+    user_for_hook: str = ""
 
     @property
     def api(self) -> str:
@@ -151,21 +153,6 @@ def user_id(user: Any) -> str:
     """The id that a user has at the server."""
     function = get().function("USER_ID")
     return function(user) if function else user.get_username()
-
-
-def groups_for(user: Any) -> Sequence[str]:
-    """The groups that a user's sessions follow without asking: what GROUPS_FOR_USER says, and those of the model, each once."""
-    function = get().function("GROUPS_FOR_USER")
-    return list(dict.fromkeys([*(function(user) if function else ()), *_groups_of_models(user)]))
-
-
-def _groups_of_models(user: Any) -> Iterable[str]:
-    from django.apps import apps
-
-    if apps.is_installed("django_fanfare.groups"):
-        from .groups.membership import names_for
-
-        yield from names_for(user)
 
 
 def forget(*, setting: str = "FANFARE", **_: Any) -> None:
