@@ -17,7 +17,7 @@ export class Link {
 
   /** Called when anything that views show may have changed. */
   onChange = () => {};
-  /** Called with `{type: 'event' | 'joined' | 'gap' | 'denied' | 'error' | 'state', …}`. */
+  /** Called with `{type: 'event' | 'joined' | 'gap' | 'interrupted' | 'resumed' | 'denied' | 'error' | 'state', …}`. */
   onEntry = () => {};
 
   /** Name → `{name, personal, handle, undo, events, joined, denial, presence}`, in the order of subscribing. */
@@ -176,6 +176,8 @@ export class Link {
       }),
       handle.on('presence', () => this.#lookWho(group)),
       handle.on('gap', tell('gap')),
+      handle.on('interrupted', tell('interrupted')),
+      handle.on('resumed', tell('resumed')),
       handle.on('denied', (detail) => {
         group.denial = detail ?? {};
         tell('denied')(detail);

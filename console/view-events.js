@@ -73,6 +73,10 @@ function row(entry) {
       return eventRow(entry.event);
     case 'gap':
       return noteRow('gap', entry.time, gapWords(entry));
+    case 'interrupted':
+      return noteRow('gap', entry.time, `Interrupted: the server is cut off from others, events of ${entry.group} may not come`);
+    case 'resumed':
+      return noteRow('joined', entry.time, `Resumed: events of ${entry.group} come again`);
     case 'joined':
       return noteRow('joined', entry.time, joinedWords(entry));
     case 'denied':

@@ -71,7 +71,7 @@ fn cost(members: usize) -> usize {
     let group = GroupName::parse("a").unwrap();
     let join = |_| {
         let member = hub.connect(Rc::new(Sink), Encoding::message(Dialect::Msgpack));
-        let terms = Terms { retention: None, slow: Slow::Disconnect };
+        let terms = Terms { retention: None, slow: Slow::Disconnect, tell_interruptions: false };
         member.join(hub.prepare(&group, terms, None).now_or_never().unwrap().unwrap());
         member
     };

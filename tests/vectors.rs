@@ -238,6 +238,8 @@ fn examples() -> Vec<(&'static str, Op, &'static str, Frame)> {
             }),
         ),
         ("presence lost", Op::Presence, "changes may have been lost", presence(PresenceChange::lost())),
+        ("interrupted", Op::Interrupted, "", Frame::Server(ServerFrame::Interrupted { number: 3 })),
+        ("resumed", Op::Resumed, "", Frame::Server(ServerFrame::Resumed { number: 3 })),
         ("ping", Op::Ping, "", Frame::Server(ServerFrame::Ping(7))),
         ("pong", Op::Pong, "", Frame::Client(ClientFrame::Pong(7))),
         ("goodbye", Op::Goodbye, "come back in 2.5 s", Frame::Server(ServerFrame::goodbye(Code::GoingAway, 2500))),

@@ -18,9 +18,9 @@ pub(crate) fn serve(port: u16) -> anyhow::Result<()> {
         let home = std::env::var("HOME").context("HOME")?;
         #[expect(clippy::disallowed_methods, reason = "a certificate begins now")]
         let certificate = tls::development(home.as_ref(), std::time::SystemTime::now(), false)?;
-        let tls = std::sync::Arc::unwrap_or_clone(certificate.quic()?);
-        let endpoint = Endpoint::server(ServerConfig::builder().with_bind_address(at).with_custom_tls(tls).build())?;
         let digest: String = certificate.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        let tls = std::sync::Arc::unwrap_or_clone(tls::Certificates::new(certificate, []).quic()?);
+        let endpoint = Endpoint::server(ServerConfig::builder().with_bind_address(at).with_custom_tls(tls).build())?;
         #[expect(clippy::disallowed_methods, reason = "ends with the process")]
         tokio::spawn(say_where(tokio::net::TcpListener::bind(at).await?, digest));
         loop {

@@ -118,7 +118,7 @@ fn member(hub: &Rc<Hub>, group: &GroupName) -> Member {
 }
 
 fn join(hub: &Rc<Hub>, member: &Member, group: &GroupName) {
-    let terms = Terms { retention: None, slow: Slow::Disconnect };
+    let terms = Terms { retention: None, slow: Slow::Disconnect, tell_interruptions: false };
     let prepared = hub.prepare(group, terms, None).now_or_never().expect("a broker in memory answers at once");
     member.join(prepared.expect("there is room for so many groups"));
 }

@@ -24,7 +24,7 @@ use crate::{
         alone::Alone,
         memory::{Config, Memory},
     },
-    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policy, Presence, SlowConsumer, Who},
     protocol::{self, Event, GroupName, Retention, UserId},
 };
 
@@ -116,6 +116,7 @@ fn world() -> World {
         history,
         slow: SlowConsumer::Disconnect,
         presence: if pattern == "kept_*" { Presence::List } else { Presence::Off },
+        interruption: Interruption::Quiet,
     };
     let (ready, hashes) = (Arc::new(AtomicBool::new(true)), Arc::new(RwLock::new(vec!["ab12".to_owned()])));
     let is_ready = ready.clone();

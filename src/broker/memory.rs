@@ -293,7 +293,7 @@ mod tests {
             match item {
                 Item::Event(_, event) => self.delivered.lock().unwrap().push((group.clone(), event.offset)),
                 Item::Presence(change) => self.presence.lock().unwrap().push(PresenceChange::clone(&change)),
-                Item::Gap(_) => panic!("memory loses nothing"),
+                Item::Gap(_) | Item::Interrupted | Item::Resumed => panic!("memory loses nothing"),
             }
             Ok(3)
         }

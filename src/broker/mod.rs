@@ -117,6 +117,10 @@ pub enum Item {
     Gap(Gap),
     /// Who has come and who has gone. It stands where it happened among the events, and moves no position.
     Presence(Arc<PresenceChange>),
+    /// Events of other nodes may not come for the time being. Told once, until [`Item::Resumed`]; again only to a worker that is new to the group.
+    Interrupted,
+    /// They come again, and what did not come meanwhile has been given, or a gap in its place.
+    Resumed,
 }
 
 /// Takes what has its place and brings it to this node's members.

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod cert;
+mod certificates;
 mod check_config;
 mod doctor;
 mod load;

@@ -4,45 +4,47 @@ use std::{
     io::IsTerminal as _,
     path::Path,
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, env, options::ServerOptions, started::Started};
+use super::{
+    Failure,
+    certificates::{self, Watch},
+    env,
+    options::ServerOptions,
+    started::Started,
+};
 use crate::{
-    api::{About, Api, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
+    api::{About, Api, CertificateHashes, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
     auth::{ApiKeys, Authenticator, Origins, dev_key},
     broker::{self, Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
-    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, Tls, wall_clock_ms},
+    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, wall_clock_ms},
     session::Identity,
-    transport::tls::{self, Certificate},
 };
 
 pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
     let mut config = options.load(mode)?;
     start_logging(&config)?;
     let key_file = if mode == Mode::Dev && config.api_keys.is_empty() { make_dev_key(&mut config)? } else { None };
-    let certificate = certificate(&config)?;
-    let server = start(&config, certificate.as_ref(), mode).map_err(Failure::unreachable)?;
+    let certificates = Watch::open(&config)?;
+    let server = start(&config, certificates.as_ref(), mode).map_err(Failure::unreachable)?;
     let started = Started {
         mode,
         file: options.file(),
         listen: server.listen,
         steering: server.steering.as_ref().map(ToString::to_string),
         udp_buffer: server.udp_buffer,
-        certificate: certificate
-            .as_ref()
-            .filter(|_| config.certificate.is_none())
-            .map(|certificate| (certificate.sha256(), certificate.not_after)),
+        certificate: certificates.as_ref().and_then(Watch::development),
         broker: match &config.redis[..] {
             [] => "memory (this node only)".to_owned(),
             [first, ..] => {
@@ -56,19 +58,22 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
         program: program(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(watch(server, &config, &started))
+    runtime.block_on(watch(server, &config, &started, certificates))
 }
 
 /// Says that it has started, waits for a signal and drains, or for a worker that has failed.
-async fn watch(mut server: Server, config: &Config, started: &Started) -> Result<(), Failure> {
+async fn watch(mut server: Server, config: &Config, started: &Started, certificates: Option<Watch>) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
+    let metrics = server.metrics.clone();
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::running)?;
     // Whoever reads this may send a signal at once, and is to get a drain.
     print!("{}", started.text());
     tokio::select! {
         _ = terminate.recv() => info!("asked to stop: draining"),
         _ = interrupt.recv() => info!("asked to stop: draining"),
         worker = server.failed() => return Err(Failure::running(format!("worker {worker} has failed; see the log"))),
+        () = certificates::watch(certificates, metrics, hangup) => {}
     }
     let (timeout, spread) = (config.drain_timeout, config.drain_spread);
     let draining = tokio::task::spawn_blocking(move || server.shutdown(timeout, spread));
@@ -106,32 +111,12 @@ fn make_dev_key(config: &mut Config) -> Result<Option<std::path::PathBuf>, Failu
     Ok(Some(path))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
-fn certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
-    if config.secure.is_none() && config.quic.is_none() {
-        return Ok(None);
-    }
-    let now = SystemTime::now();
-    let certificate = match &config.certificate {
-        Some((certificate, key)) => {
-            tls::load(certificate, key, now).map_err(|error| Failure::usage(format!("tls.certificate, tls.key: {error}")))?
-        }
-        None => {
-            tls::development(&config.development_dir, now, false).map_err(|error| Failure::usage(format!("tls.development: {error}")))?
-        }
-    };
-    Ok(Some(certificate))
-}
-
-fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Result<Server, StartError> {
+fn start(config: &Config, certificates: Option<&Watch>, mode: Mode) -> Result<Server, StartError> {
     let authenticator = Authenticator::new(config.anonymous, config.hmac_secret.as_ref());
-    let tls = certificate.map(|certificate| Ok::<_, tls::Error>(Tls { tcp: certificate.tcp()?, quic: certificate.quic()? }));
-    let hashes = if config.certificate.is_none() { certificate.map(|certificate| vec![hex(&certificate.sha256())]) } else { None };
     let server = server::Config {
         workers: config.workers,
         listen: Listen { http: config.http, secure: config.secure, quic: config.quic, api: config.api },
-        // The certificate was used once when it was loaded, so it can be used again.
-        tls: tls.and_then(Result::ok),
+        tls: certificates.map(Watch::tls),
         session: config.session.clone(),
         outbox: config.outbox,
         limits: config.limits,
@@ -143,7 +128,8 @@ fn start(config: &Config, certificate: Option<&Certificate>, mode: Mode) -> Resu
             servers => BrokerConfig::Redis(servers.to_vec()),
         },
     };
-    Server::start(server, |parts| http(config, parts, hashes.unwrap_or_default(), mode))
+    let hashes = certificates.map(Watch::hashes).unwrap_or_default();
+    Server::start(server, |parts| http(config, parts, hashes, mode))
 }
 
 fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identity, Code> {
@@ -154,7 +140,7 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
 }
 
 /// What is served over HTTP, once the ports are known.
-fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: Mode) -> Http {
+fn http(config: &Config, parts: &Parts, certificate_hashes: CertificateHashes, mode: Mode) -> Http {
     let mut origins = config.origins.clone();
     if config.page {
         origins.extend(own_origins(&parts.listen));
@@ -165,7 +151,7 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
     let (ready, broker) = (parts.ready.clone(), parts.broker.clone());
     let websocket = match (parts.listen.http, parts.listen.secure) {
         // Browsers take a development certificate by its hash for WebTransport only.
-        (Some(http), _) if config.certificate.is_none() => WebSocketListener { port: http.port(), secure: false },
+        (Some(http), _) if config.tls.certificates.is_empty() => WebSocketListener { port: http.port(), secure: false },
         (_, Some(secure)) => WebSocketListener { port: secure.port(), secure: true },
         (http, None) => WebSocketListener { port: http.map_or(0, |http| http.port()), secure: false },
     };
@@ -179,10 +165,7 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: Vec<String>, mode: M
         origins: Arc::new(move |origin| origins.allows(Some(origin))),
         metrics: parts.metrics.clone(),
         discovery: Discovery {
-            webtransport: parts
-                .listen
-                .quic
-                .map(|quic| WebTransportListener { port: quic.port(), certificate_hashes: Arc::new(RwLock::new(certificate_hashes)) }),
+            webtransport: parts.listen.quic.map(|quic| WebTransportListener { port: quic.port(), certificate_hashes }),
             websocket,
             rules: engine_rules(),
         },

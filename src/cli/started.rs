@@ -32,7 +32,7 @@ pub(super) struct Started {
 /// Fewer open files than this are worth a warning: each connection is one.
 pub(super) const OPEN_FILES: u64 = 10_000;
 
-/// The development certificate is renewed at the first start after this long before its end.
+/// The development certificate is renewed so long before its end.
 const RENEWAL: Duration = Duration::from_secs(2 * 24 * 3600);
 
 impl Started {
@@ -59,7 +59,7 @@ impl Started {
         }
         if let Some((hash, until)) = &self.certificate {
             line("certificate", format!("development, SHA-256 {}", hex(hash)));
-            line("", format!("valid to {}; renewed at a start after {}", rfc3339(*until), rfc3339(*until - RENEWAL)));
+            line("", format!("valid to {}; renewed after {}", rfc3339(*until), rfc3339(*until - RENEWAL)));
         }
         if let Some(path) = &self.key_file {
             line("API key", path.display().to_string());
@@ -139,7 +139,7 @@ mod tests {
             "wss://localhost:4433/fanfare",
             "https://localhost:4433/fanfare (UDP; packets steered by connection ID)",
             &format!("SHA-256 {}", "ab".repeat(32)),
-            "valid to 2025-11-24T16:00:00Z; renewed at a start after 2025-11-22T16:00:00Z",
+            "valid to 2025-11-24T16:00:00Z; renewed after 2025-11-22T16:00:00Z",
             "UDP receive buffer is 208 KiB",
             "sysctl -w net.core.rmem_max=4194304",
             "ulimit -n 65536",

@@ -107,6 +107,14 @@ impl Tail {
                     let Some(&at) = numbers.get(&number) else { continue };
                     eprintln!("{}", describe_presence(&groups[at].name, &change));
                 }
+                ServerFrame::Interrupted { number } => {
+                    let Some(&at) = numbers.get(&number) else { continue };
+                    eprintln!("in {}: events may not come for the time being", groups[at].name);
+                }
+                ServerFrame::Resumed { number } => {
+                    let Some(&at) = numbers.get(&number) else { continue };
+                    eprintln!("in {}: events come again", groups[at].name);
+                }
                 ServerFrame::Error { sentence, code, .. } => return Err(Error::Refused { code, sentence }),
                 ServerFrame::Goodbye { code, sentence, reconnect: false, .. } => return Err(Error::Refused { code, sentence }),
                 ServerFrame::Goodbye { code, sentence, .. } => return Err(Error::Closed { code: Some(code), reason: sentence }),

@@ -11,11 +11,11 @@ use super::{
     units,
 };
 use crate::{
-    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::Retention,
 };
 
-const KEYS: &[&str] = &["match", "subscribe", "publish", "history_size", "history_ttl", "slow", "presence"];
+const KEYS: &[&str] = &["match", "subscribe", "publish", "history_size", "history_ttl", "slow", "presence", "interruption"];
 
 const PRESENCE_RULE: &str = "has to be off, list or live";
 
@@ -33,6 +33,7 @@ pub(super) fn read(reader: &mut Reader, dev: bool) -> Policies {
         history: retention(size, ttl),
         slow: SlowConsumer::Disconnect,
         presence,
+        interruption: Interruption::Quiet,
     };
     let (tables, origin) = reader.tables("groups");
     let mut rules = Vec::new();
@@ -80,8 +81,9 @@ impl Row<'_> {
         let ttl = self.take("history_ttl", DURATION_RULE, as_duration).unwrap_or(ttl);
         let slow = self.take("slow", "has to be disconnect or drop_oldest", as_slow).unwrap_or(fallback.slow);
         let presence = self.take("presence", PRESENCE_RULE, as_presence).unwrap_or(fallback.presence);
+        let interruption = self.take("interruption", "has to be quiet or tell", as_interruption).unwrap_or(fallback.interruption);
         self.report_unknown();
-        Policy { pattern, subscribe, publish, history: retention(size, ttl), slow, presence }
+        Policy { pattern, subscribe, publish, history: retention(size, ttl), slow, presence, interruption }
     }
 
     fn take<T>(&mut self, name: &str, rule: &str, parse: impl Fn(&Value) -> Option<T>) -> Option<T> {
@@ -106,6 +108,14 @@ fn as_slow(value: &Value) -> Option<SlowConsumer> {
     match value.as_str()? {
         "disconnect" => Some(SlowConsumer::Disconnect),
         "drop_oldest" => Some(SlowConsumer::DropOldest),
+        _ => None,
+    }
+}
+
+fn as_interruption(value: &Value) -> Option<Interruption> {
+    match value.as_str()? {
+        "quiet" => Some(Interruption::Quiet),
+        "tell" => Some(Interruption::Tell),
         _ => None,
     }
 }

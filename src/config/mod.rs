@@ -6,18 +6,17 @@
 mod groups;
 mod reader;
 mod redis;
+mod row;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 pub use source::{Origin, SourceError};
+pub use tls::Tls;
 
 use crate::{
     auth::{OriginError, Origins, Secret},
@@ -52,10 +51,8 @@ pub struct Config {
     pub quic: Option<SocketAddr>,
     /// The management API on a listener of its own.
     pub api: Option<SocketAddr>,
-    /// Certificate and key; `None`: the development pair.
-    pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Where the development pair is kept.
-    pub development_dir: PathBuf,
+    /// Where certificates come from.
+    pub tls: Tls,
     /// Whether anonymous sessions are allowed.
     pub anonymous: bool,
     /// What tokens are signed with.
@@ -192,18 +189,13 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         0 => cores.min(256),
         workers => workers,
     };
-    let (certificate, key) = (reader.path("tls.certificate"), reader.path("tls.key"));
-    if certificate.is_some() != key.is_some() {
-        reader.errors.push(unsafe_setting("tls.certificate and tls.key belong together", "set both or neither"));
-    }
     Config {
         workers,
         http: reader.address("listen.http", local(8080)),
         secure,
         quic: reader.address("listen.quic", secure),
         api: reader.address("listen.api", None),
-        certificate: certificate.zip(key),
-        development_dir: reader.path("tls.development").unwrap_or_else(|| PathBuf::from("certs")),
+        tls: tls::read(reader),
         anonymous: reader.boolean("auth.anonymous", dev),
         hmac_secret: reader.secret("auth.hmac_secret"),
         origins: reader.texts("auth.origins"),
@@ -259,7 +251,7 @@ fn contradictions(mode: Mode, config: &Config) -> Vec<ConfigError> {
                 "set auth.origins to the origins of your pages, such as [\"https://app.example.org\"]",
             ));
         }
-        if config.certificate.is_none() && matches!(*key, "listen.secure" | "listen.quic") {
+        if config.tls.certificates.is_empty() && matches!(*key, "listen.secure" | "listen.quic") {
             errors.push(unsafe_setting(
                 format!("{} with a development certificate", what()),
                 "set tls.certificate and tls.key to the files of a certificate that browsers trust",

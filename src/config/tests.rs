@@ -3,7 +3,10 @@
 use std::io::Write as _;
 
 use super::*;
-use crate::{policy::Presence, protocol::GroupName};
+use crate::{
+    policy::{Interruption, Presence},
+    protocol::GroupName,
+};
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -102,6 +105,25 @@ fn certificate_and_key_belong_together_and_something_has_to_listen() {
 }
 
 #[test]
+fn several_certificates_are_tables_and_the_first_is_the_default() {
+    let certificates = |text: &str| {
+        let file = file(text);
+        load(Mode::Dev, Some(file.path()), [], []).unwrap().tls
+    };
+    let files = |name: &str| transport::tls::Source::Files { certificate: name.into(), key: format!("{name}.key").into() };
+    assert_eq!(certificates("").certificates, []);
+    assert_eq!(certificates("[tls]\ncertificate = 'a'\nkey = 'a.key'\n").certificates, [files("a")]);
+    let table = |name: &str| format!("[[tls.certificates]]\ncertificate = '{name}'\nkey = '{name}.key'\n");
+    let found = certificates(&format!("{}{}", table("a"), table("b")));
+    assert_eq!(found.sources(), (files("a"), vec![files("b")]));
+    let both = format!("[tls]\ncertificate = 'a'\nkey = 'a.key'\n{}", table("b"));
+    assert!(errors(Mode::Dev, &both, &[])[0].contains("both set; put the pair under [[tls.certificates]]"));
+    let found = errors(Mode::Dev, "[[tls.certificates]]\ncertificate = 'a'\nkay = 'b'\n", &[]);
+    assert_eq!(found[0], "tls.certificates[0].key = \"\" (FILE) is missing: it has to be the path of its key in PEM form");
+    assert_eq!(found[1], "tls.certificates[0].kay (FILE) is no key; did you mean `key`?");
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let secret = file("s3cret\n");
     let path = secret.path().display().to_string();
@@ -129,7 +151,7 @@ fn what_kubernetes_and_the_sending_commands_set_is_left_alone() {
 
 #[test]
 fn policies_are_read_in_order_with_the_defaults_of_history() {
-    let text = "[history]\nsize = 7\n[[groups]]\nmatch = 'live_*'\nhistory_size = 0\n[[groups]]\nmatch = 'team_*'\nsubscribe = 'authenticated'\nhistory_ttl = '1h'\nslow = 'drop_oldest'\npresence = 'list'\n";
+    let text = "[history]\nsize = 7\n[[groups]]\nmatch = 'live_*'\nhistory_size = 0\n[[groups]]\nmatch = 'team_*'\nsubscribe = 'authenticated'\nhistory_ttl = '1h'\nslow = 'drop_oldest'\npresence = 'list'\ninterruption = 'tell'\n";
     let file = file(text);
     let config = load(Mode::Serve, Some(file.path()), pairs(&[KEY]), []).unwrap();
     let policy = |group: &str| config.policies.of(&GroupName::parse(group).unwrap()).clone();
@@ -138,8 +160,11 @@ fn policies_are_read_in_order_with_the_defaults_of_history() {
     assert_eq!(policy("other").history.map(|kept| kept.size), Some(7));
     assert_eq!(policy("other").publish, crate::policy::Who::Server);
     assert_eq!((policy("team_x").presence, policy("other").presence), (Presence::List, Presence::Off));
+    assert_eq!((policy("team_x").interruption, policy("other").interruption), (Interruption::Tell, Interruption::Quiet));
     let rule = "groups[0].presence = \"on\" (FILE) has to be off, list or live";
     assert_eq!(errors(Mode::Serve, "[[groups]]\nmatch = '*'\npresence = 'on'\n", &[KEY]), [rule]);
+    let rule = "groups[0].interruption = \"loud\" (FILE) has to be quiet or tell";
+    assert_eq!(errors(Mode::Serve, "[[groups]]\nmatch = '*'\ninterruption = 'loud'\n", &[KEY]), [rule]);
     assert!(errors(Mode::Serve, "[[groups]]\nslow = 'disconnect'\n", &[KEY])[0].contains("every policy needs a pattern"));
 }
 

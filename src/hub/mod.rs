@@ -51,6 +51,8 @@ pub struct Terms {
     pub retention: Option<Retention>,
     /// What happens to a member whose outbox is full.
     pub slow: Slow,
+    /// Whether members are told when events may not come for the time being, and when they come again.
+    pub tell_interruptions: bool,
 }
 
 /// Events that one resume replays at most; older ones become a gap. With events of the largest size that is 60 MiB for a moment.
@@ -118,7 +120,7 @@ impl Hub {
     /// # Errors
     /// The broker can't do it.
     pub async fn prepare(self: &Rc<Self>, group: &GroupName, terms: Terms, since: Option<Position>) -> Result<Prepared, Error> {
-        let opening = self.open(group, terms.slow);
+        let opening = self.open(group, &terms);
         let attached = self.shard.borrow().group(opening.number).map(|group| group.attached.clone()).unwrap_or_default();
         let position = *attached.get_or_try_init(|| self.broker.0.attach(group, terms.retention)).await?;
         self.note_attached(opening.number, position);
@@ -130,22 +132,24 @@ impl Hub {
         if since.is_some() && missed.recovery == Recovery::NotAsked {
             missed.recovery = Recovery::Recovered;
         }
-        Ok(Prepared { opening, position, missed })
+        let interrupted = self.shard.borrow().group(opening.number).is_some_and(|group| terms.tell_interruptions && group.interrupted);
+        Ok(Prepared { opening, position, missed, interrupted })
     }
 
-    fn open(self: &Rc<Self>, group: &GroupName, slow: Slow) -> Opening {
+    fn open(self: &Rc<Self>, group: &GroupName, terms: &Terms) -> Opening {
         let mut shard = self.shard.borrow_mut();
         let number = match shard.number(group) {
             Some(number) => number,
             None => {
                 // Before the broker is asked: whatever comes after its answer has to find its way here.
                 self.router.listen(group, self.worker);
-                shard.open(group, slow)
+                shard.open(group, terms)
             }
         };
         if let Some(group) = shard.group_mut(number) {
             group.pending += 1;
-            group.slow = slow;
+            group.slow = terms.slow;
+            group.tell_interruptions = terms.tell_interruptions;
         }
         Opening { hub: self.clone(), number }
     }
@@ -283,6 +287,8 @@ pub struct Prepared {
     pub position: Position,
     /// What was missed before it.
     pub missed: Missed,
+    /// Live events may not come for the time being, and the member is to be told.
+    pub interrupted: bool,
 }
 
 impl Prepared {

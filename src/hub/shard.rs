@@ -11,7 +11,7 @@ use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 use slab::Slab;
 use tokio::sync::OnceCell;
 
-use super::{Delivery, Link, Notice, OutboxLimits, Slow, outbox::Slot, recording::Recording};
+use super::{Delivery, Link, Notice, OutboxLimits, Slow, Terms, outbox::Slot, recording::Recording};
 use crate::{
     broker::Item,
     metrics::Metrics,
@@ -36,6 +36,9 @@ pub(super) struct Group {
     /// What has been delivered here: the node's own position in the group.
     pub(super) last: Position,
     pub(super) slow: Slow,
+    pub(super) tell_interruptions: bool,
+    /// Events of other nodes may not come for the time being.
+    pub(super) interrupted: bool,
     /// Told by the broker when it began to send us the group's events.
     pub(super) attached: Rc<OnceCell<Position>>,
     /// Joins that are under way and keep the group alive.
@@ -114,11 +117,13 @@ impl Shard {
         self.groups.get_mut(number as usize)
     }
 
-    pub(super) fn open(&mut self, name: &GroupName, slow: Slow) -> u32 {
+    pub(super) fn open(&mut self, name: &GroupName, terms: &Terms) -> u32 {
         let group = Group {
             name: name.clone(),
             last: Position::NONE,
-            slow,
+            slow: terms.slow,
+            tell_interruptions: terms.tell_interruptions,
+            interrupted: false,
             attached: Rc::default(),
             pending: 0,
             recording: Recording::default(),
@@ -188,6 +193,8 @@ impl Shard {
                     Item::Presence(change) => {
                         self.tell(number, &ServerFrame::Presence { number, change: (**change).clone() }, limits, metrics, now);
                     }
+                    Item::Interrupted => self.interrupt(number, true, limits, metrics, now),
+                    Item::Resumed => self.interrupt(number, false, limits, metrics, now),
                 }
             }
             Delivery::Notice(user, notice) => self.notify(user.as_ref(), notice),
@@ -234,6 +241,15 @@ impl Shard {
         }
         (0..group.members()).for_each(|_| metrics.gaps(gap.reason.name()));
         self.tell(number, &ServerFrame::Gap { number, gap }, limits, metrics, now);
+    }
+
+    /// Takes note that events may not come for the time being, or that they come again, and tells members if the policy says so.
+    fn interrupt(&mut self, number: u32, interrupted: bool, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {
+        let group = &mut self.groups[number as usize];
+        if std::mem::replace(&mut group.interrupted, interrupted) != interrupted && group.tell_interruptions {
+            let frame = if interrupted { ServerFrame::Interrupted { number } } else { ServerFrame::Resumed { number } };
+            self.tell(number, &frame, limits, metrics, now);
+        }
     }
 
     /// Queues a frame that is no event for every member of the group.

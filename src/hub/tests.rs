@@ -89,7 +89,7 @@ impl World {
     }
 
     fn prepare(&self, group: &str, since: Option<Position>, slow: Slow) -> Prepared {
-        self.hub.prepare(&name(group), Terms { retention: KEPT, slow }, since).now_or_never().unwrap().unwrap()
+        self.hub.prepare(&name(group), Terms { retention: KEPT, slow, tell_interruptions: true }, since).now_or_never().unwrap().unwrap()
     }
 
     fn join(&self, peer: &Peer, group: &str) -> Position {
@@ -434,4 +434,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn members_are_told_of_interruptions_once_and_only_where_the_policy_says_so() {
+    let world = world();
+    let (ann, bob) = (world.peer(), world.peer());
+    world.join(&ann, "a");
+    let quiet = Terms { retention: KEPT, slow: Slow::Disconnect, tell_interruptions: false };
+    bob.member.join(world.hub.prepare(&name("b"), quiet, None).now_or_never().unwrap().unwrap());
+    let deliver = |item: Item| {
+        for group in ["a", "b"] {
+            world.hub.router.deliver(&name(group), item.clone()).unwrap();
+        }
+        world.tick();
+    };
+    let number = world.hub.shard.borrow().number(&name("a")).unwrap();
+    deliver(Item::Interrupted);
+    deliver(Item::Interrupted);
+    assert_eq!((ann.frames(), bob.frames()), (vec![ServerFrame::Interrupted { number }], vec![]));
+    assert!(world.prepare("a", None, Slow::Disconnect).interrupted, "who comes now is told, too");
+    assert!(!world.hub.prepare(&name("b"), quiet, None).now_or_never().unwrap().unwrap().interrupted);
+    deliver(Item::Resumed);
+    assert_eq!((ann.frames(), bob.frames()), (vec![ServerFrame::Resumed { number }], vec![]));
+    assert!(!world.prepare("a", None, Slow::Disconnect).interrupted);
 }

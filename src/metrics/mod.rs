@@ -70,6 +70,11 @@ struct ErrorCode {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateFile {
+    certificate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
     status: u16,
@@ -99,6 +104,9 @@ pub struct Metrics {
     pub panics: Counter,
     /// Directives about users that this node missed and could not read again.
     pub directives_lost: Counter,
+    /// New certificates that could not be used, so that the old one still is.
+    pub certificates_refused: Counter,
+    certificates: Family<CertificateFile, Gauge>,
     redis: redis::Families,
     cluster: cluster::Families,
     connections: Family<Transport, Gauge>,
@@ -136,7 +144,16 @@ impl Metrics {
         let outbox_bytes = Gauge::default();
         r.register_with_unit("outbox", "Frames that wait in outboxes", Unit::Bytes, outbox_bytes.clone());
         r.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let certificates = Family::default();
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate in use ends, in seconds since 1970-01-01 UTC",
+            Unit::Seconds,
+            certificates.clone(),
+        );
         let metrics = Self {
+            certificates,
+            certificates_refused: added(r, "certificates_refused", "New certificates that could not be used, so that the old one still is"),
             directives_lost: added(r, "directives_lost", "Directives about users that this node missed and could not read again"),
             redis: redis::Families::new(r),
             cluster: cluster::Families::new(r),
@@ -202,6 +219,12 @@ impl Metrics {
     /// These nodes live, and no others.
     pub fn cluster(&self, nodes: &[ClusterNode]) {
         self.cluster.show(nodes);
+    }
+
+    /// The certificate of this file, as its operator named it, is in use, and ends then, in seconds since 1970-01-01 UTC.
+    pub fn certificate(&self, file: &str, ends_s: u64) {
+        let ends = i64::try_from(ends_s).unwrap_or(i64::MAX);
+        self.certificates.get_or_create(&CertificateFile { certificate: file.to_owned() }).set(ends);
     }
 
     /// An attempt to connect succeeded or failed.
@@ -277,6 +300,8 @@ mod tests {
         redis.link(RedisLink::Events, false);
         redis.link_lost(RedisLink::Events);
         metrics.redis("b:1/0").groups.set(12);
+        metrics.certificate("/etc/cert.pem", 1_764_000_000);
+        metrics.certificates_refused.inc_by(15);
         metrics.dropped("slow", 7);
         metrics.handshake("websocket", "accepted");
         metrics.published("api");
@@ -311,6 +336,8 @@ mod tests {
             r#"fanfare_redis_link_up{redis="a:1/0",link="commands"} 1"#,
             r#"fanfare_redis_link_up{redis="a:1/0",link="events"} 0"#,
             r#"fanfare_redis_link_losses_total{redis="a:1/0",link="events"} 1"#,
+            r#"fanfare_certificate_expiry_timestamp_seconds{certificate="/etc/cert.pem"} 1764000000"#,
+            "fanfare_certificates_refused_total 15",
             r#"fanfare_events_dropped_total{reason="slow"} 7"#,
             r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
             r#"fanfare_events_published_total{source="api"} 1"#,

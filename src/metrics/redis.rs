@@ -54,6 +54,7 @@ impl MetricConstructor<Histogram> for Seconds {
 #[derive(Debug)]
 pub(super) struct Families {
     groups: Family<Server, Gauge>,
+    interrupted: Family<Server, Gauge>,
     repairs: Family<Server, Counter>,
     refusals: Family<Server, Counter>,
     foreign: Family<Server, Counter>,
@@ -74,6 +75,7 @@ impl Families {
             publish: seconds("redis_publish", "From giving a publish to Redis to its answer"),
             probe: seconds("redis_probe", "From publishing a probe to its return on the link for events"),
             groups: added(r, "redis_groups", "Groups that this node has subscribed to in Redis"),
+            interrupted: added(r, "redis_groups_interrupted", "Groups with members here that may not get events of other nodes"),
             repairs: added(r, "redis_repairs", "Reads that delivered, or told as a gap, what the link for events had lost"),
             refusals: added(r, "redis_refusals", "Commands that Redis refused"),
             foreign: added(r, "redis_foreign_messages", "Messages on channels of this server that are no events"),
@@ -88,6 +90,7 @@ impl Families {
         let both = [RedisLink::Commands, RedisLink::Events].map(|link| Link { redis: redis.to_owned(), link: link.name() });
         RedisMetrics {
             groups: self.groups.get_or_create(&server()).clone(),
+            interrupted: self.interrupted.get_or_create(&server()).clone(),
             repairs: self.repairs.get_or_create(&server()).clone(),
             refusals: self.refusals.get_or_create(&server()).clone(),
             foreign: self.foreign.get_or_create(&server()).clone(),
@@ -104,6 +107,8 @@ impl Families {
 pub struct RedisMetrics {
     /// Groups that this node has subscribed to there.
     pub groups: Gauge,
+    /// Groups that have members here and may not get events of other nodes, since the link was lost and until what was missed has come.
+    pub interrupted: Gauge,
     /// Reads that found and delivered what the link for events had lost.
     pub repairs: Counter,
     /// Commands that it refused.

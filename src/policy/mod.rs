@@ -32,6 +32,8 @@ pub struct Policy {
     pub slow: SlowConsumer,
     /// What is known of who is there.
     pub presence: Presence,
+    /// What members are told when the node may not get all events.
+    pub interruption: Interruption,
 }
 
 /// What happens to a connection whose outbox is over its bound.
@@ -55,6 +57,17 @@ pub enum Presence {
     List,
     /// They may ask, and members are told who comes and who goes.
     Live,
+}
+
+/// What members are told when their node is cut off from what connects the nodes, so that events may not come for the time being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interruption {
+    /// Nothing: what they miss comes when it is over, or is told as a gap.
+    #[default]
+    Quiet,
+    /// When it begins and when it is over: what they show may be old in between.
+    Tell,
 }
 
 /// A group name in which `*` stands for any characters, also none.
@@ -158,6 +171,7 @@ mod tests {
             history: None,
             slow: SlowConsumer::Disconnect,
             presence: Presence::Live,
+            interruption: Interruption::Quiet,
         };
         let policies = Policies::new(vec![open.clone()], open);
         let (john, ann) = (UserId::parse("john").unwrap(), UserId::parse("ann").unwrap());

@@ -68,6 +68,10 @@ ops! {
     Gap = 0x21 "gap",
     /// Who has come to a group, and who has gone.
     Presence = 0x22 "presence",
+    /// Events of a group may not come for the time being.
+    Interrupted = 0x23 "interrupted",
+    /// They come again.
+    Resumed = 0x24 "resumed",
     /// Are you there?
     Ping = 0x30 "ping",
     /// I am.
@@ -423,6 +427,16 @@ pub enum ServerFrame {
         /// What has changed.
         change: PresenceChange,
     },
+    /// Events of the group may not come for the time being.
+    Interrupted {
+        /// The group's number.
+        number: u32,
+    },
+    /// They come again; what did not come meanwhile has come, or a gap has told of it.
+    Resumed {
+        /// The group's number.
+        number: u32,
+    },
     /// Are you there?
     Ping(u64),
     /// I am.
@@ -474,7 +488,9 @@ impl ClientFrame {
             | Op::Present
             | Op::Event
             | Op::Gap
-            | Op::Presence) => return Err(DecodeError::WrongEnd(op)),
+            | Op::Presence
+            | Op::Interrupted
+            | Op::Resumed) => return Err(DecodeError::WrongEnd(op)),
         })
     }
 
@@ -584,6 +600,8 @@ impl ServerFrame {
             Op::Event => decode_event(&mut fields)?,
             Op::Gap => decode_gap(&mut fields)?,
             Op::Presence => Self::Presence { number: fields.small(NO_NUMBER)?, change: presence::decode_change(&mut fields)? },
+            Op::Interrupted => Self::Interrupted { number: fields.small(NO_NUMBER)? },
+            Op::Resumed => Self::Resumed { number: fields.small(NO_NUMBER)? },
             Op::Ping => Self::Ping(fields.uint(NO_PING)?),
             Op::Pong => Self::Pong(fields.uint(NO_PING)?),
             Op::Goodbye => Self::Goodbye {
@@ -657,6 +675,8 @@ impl ServerFrame {
                 msgpack::put_uint(&mut out, gap.reason as u64);
             }
             Self::Presence { number, change } => presence::put_change(&mut out, *number, change),
+            Self::Interrupted { number } => put_numbers(&mut out, Op::Interrupted, &[(*number).into()]),
+            Self::Resumed { number } => put_numbers(&mut out, Op::Resumed, &[(*number).into()]),
             Self::Ping(n) => put_numbers(&mut out, Op::Ping, &[*n]),
             Self::Pong(n) => put_numbers(&mut out, Op::Pong, &[*n]),
             Self::Goodbye { code, sentence, reconnect, delay_ms } => {

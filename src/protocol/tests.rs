@@ -135,6 +135,8 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
         (any::<u32>(), any::<u32>(), 0..99u64, 0..99u64, proptest::option::of(0..99u64), reason)
             .prop_map(|(number, epoch, from, to, count, reason)| ServerFrame::Gap { number, gap: Gap { epoch, from, to, count, reason } }),
         (any::<u32>(), presence_change()).prop_map(|(number, change)| ServerFrame::Presence { number, change }),
+        any::<u32>().prop_map(|number| ServerFrame::Interrupted { number }),
+        any::<u32>().prop_map(|number| ServerFrame::Resumed { number }),
         (request(), ".{0,99}", roster()).prop_map(|(request, group, roster)| ServerFrame::Present { request, group, roster }),
         (code, 0..100_000u64).prop_map(|(code, delay)| ServerFrame::goodbye(code, delay)),
     ]

@@ -7,7 +7,7 @@ mod grants;
 
 use super::*;
 use crate::{
-    policy::{Pattern, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policy, Presence, SlowConsumer, Who},
     protocol::from_json,
 };
 
@@ -24,6 +24,7 @@ fn policies() -> Arc<Policies> {
         history: None,
         slow: SlowConsumer::Disconnect,
         presence: if pattern.starts_with("staff") { Presence::List } else { Presence::Off },
+        interruption: Interruption::Quiet,
     };
     Arc::new(Policies::new(
         vec![

@@ -323,7 +323,7 @@ impl Connection<'_> {
             SlowConsumer::Disconnect => Slow::Disconnect,
             SlowConsumer::DropOldest => Slow::DropOldest,
         };
-        let terms = Terms { retention: policy.history, slow };
+        let terms = Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell };
         let lane = join.lane;
         let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
             Ok(prepared) => prepared,
@@ -348,6 +348,10 @@ impl Connection<'_> {
         }
         for event in &events {
             self.send_encoded(peer, lane, self.link().encoding().encode_event(number, event));
+        }
+        if prepared.interrupted {
+            // Among live events, also if the answer goes elsewhere: there its end will be told.
+            self.send(peer, Lane::Main, &ServerFrame::Interrupted { number });
         }
         self.member.join(prepared);
         self.stay(&group, presence);

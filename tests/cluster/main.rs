@@ -4,7 +4,7 @@
 //! - `spread` has several servers, in `sentinels` the primary changes
 //! - `users` is what the application does with sessions, `leases` is who lives, `view` what is seen of it, `presence` who is where
 //! - `load` is the load generator on several nodes
-//! - `faults` makes a link fail, `refusals` is a server that answers and does not do it, `lives` one that begins anew
+//! - `faults` makes a link fail, `interruptions` is what members are told then, `refusals` is a server that answers and does not do it, `lives` one that begins anew
 //! - `model` makes anything fail at any time and compares with a simple model
 //! - `redis` starts servers, `relay` stands between a node and its server and does harm, `actor` plays a server
 
@@ -16,6 +16,7 @@ mod actor;
 mod common;
 mod doctor;
 mod faults;
+mod interruptions;
 mod leases;
 mod lives;
 mod load;

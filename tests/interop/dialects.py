@@ -26,6 +26,8 @@ FRAMES = {
     0x20: ("event", 7),
     0x21: ("gap", 6),
     0x22: ("presence", 8),
+    0x23: ("interrupted", 1),
+    0x24: ("resumed", 1),
     0x30: ("ping", 1),
     0x31: ("pong", 1),
     0x32: ("goodbye", 4),

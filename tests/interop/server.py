@@ -101,9 +101,12 @@ class Server:
         self.log.close()
         self.directory.cleanup()
 
-    def get(self, path):
+    def text(self, path):
         with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE) as answer:
-            return json.load(answer)
+            return answer.read().decode()
+
+    def get(self, path):
+        return json.loads(self.text(path))
 
     async def post(self, path, body, content_type="application/json"):
         """Sends an event through the HTTP API, and gives the receipt."""

@@ -11,13 +11,13 @@ use fanfare::{
     broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
-    policy::{Pattern, Policies, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{ClientFrame, Code, Content, Dialect, Event, GroupName, Hello, Position, Retention, ServerFrame, Subscribe, UserId},
     server::{BrokerConfig, Config, Http, Listen, Parts, Server, Tls},
     session::{self, Identity},
     transport::{
         Limits,
-        tls::{self, Certificate},
+        tls::{self, Certificates},
     },
 };
 
@@ -39,6 +39,7 @@ pub fn config(workers: usize) -> Config {
         history,
         slow,
         presence: Presence::Off,
+        interruption: Interruption::Quiet,
     };
     let fallback = policy("*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect);
     let present = |pattern: &str, presence| Policy { presence, ..policy(pattern, Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) };
@@ -47,6 +48,8 @@ pub fn config(workers: usize) -> Config {
         present("quiet_*", Presence::List),
         policy("live_*", Who::Anyone, None, SlowConsumer::Disconnect),
         policy("deep_*", Who::Anyone, Some(Retention { size: 1000, ..KEPT }), SlowConsumer::Disconnect),
+        Policy { interruption: Interruption::Tell, ..policy("told_*", Who::Anyone, Some(KEPT), SlowConsumer::Disconnect) },
+        Policy { interruption: Interruption::Tell, ..policy("told-live_*", Who::Anyone, None, SlowConsumer::Disconnect) },
         policy("lossy_*", Who::Anyone, Some(KEPT), SlowConsumer::DropOldest),
         policy("readonly_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect),
         Policy { subscribe: Who::Server, ..policy("closed_*", Who::Server, Some(KEPT), SlowConsumer::Disconnect) },
@@ -87,16 +90,16 @@ pub fn config(workers: usize) -> Config {
 }
 
 /// One certificate for all servers of a test run.
-fn certificate() -> &'static Certificate {
-    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
-    CERTIFICATE.get_or_init(|| {
+fn certificates() -> &'static Arc<Certificates> {
+    static CERTIFICATES: OnceLock<Arc<Certificates>> = OnceLock::new();
+    CERTIFICATES.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        tls::development(dir.path(), SystemTime::now(), false).unwrap()
+        Certificates::new(tls::development(dir.path(), SystemTime::now(), false).unwrap(), [])
     })
 }
 
 fn tls() -> Tls {
-    Tls { tcp: certificate().tcp().unwrap(), quic: certificate().quic().unwrap() }
+    Tls { tcp: certificates().tcp().unwrap(), quic: certificates().quic().unwrap() }
 }
 
 impl TestServer {
@@ -158,7 +161,7 @@ impl TestServer {
             Transport::Websocket => format!("ws://{}/fanfare", listen.http.unwrap()),
             Transport::Webtransport => format!("https://{}/fanfare", listen.quic.unwrap()),
         };
-        Target { transport, url, dialect, trust: Trust::Hashes(vec![certificate().sha256()]), origin: None }
+        Target { transport, url, dialect, trust: Trust::Hashes(vec![certificates().get(0).unwrap().sha256()]), origin: None }
     }
 
     /// A client that has been welcomed.

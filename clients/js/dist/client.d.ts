@@ -50,7 +50,7 @@ export declare class Client implements GroupHost {
     constructor(options?: ClientOptions);
     get state(): State;
     get transport(): TransportName | null;
-    /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error` or `gap`. Returns its undo. */
+    /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error`, `gap`, `interrupted` or `resumed`. Returns its undo. */
     on(type: string, handler: Handler, options?: OnOptions): Undo;
     /** The group with this name; it is followed until every holder has left. Connects if nothing has yet, unless `disconnect` was called. */
     group(name: string, options?: {
@@ -73,6 +73,7 @@ export declare class Client implements GroupHost {
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
     missed(gap: Gap): void;
+    interrupted(group: string, interrupted: boolean): void;
     /** Measures the round trip, in ms; `rtt` keeps it. Rejects when the connection is lost before the answer. */
     ping(): Promise<number>;
 }

@@ -12,6 +12,7 @@ export interface GroupHost {
     failed(error: unknown): void;
     dispatch(event: FanfareEvent): void;
     missed(gap: Gap): void;
+    interrupted(group: string, interrupted: boolean): void;
 }
 export interface PublishOptions {
     data?: object;
@@ -32,6 +33,7 @@ export declare class Subscription {
     state: GroupState;
     position: Position | null;
     holders: number;
+    interrupted: boolean;
     readonly emitter: Emitter;
     readonly attendance: Attendance;
     constructor(name: string, host: GroupHost, since: Position | null);
@@ -48,6 +50,8 @@ export declare class Subscription {
     private deliver;
     /** Everything up to there has been given to handlers, or will not come. */
     move(position: Position): void;
+    /** The server may not get all events for the time being, or does again. */
+    interrupt(interrupted: boolean): void;
     denied(error: FanfareError): void;
 }
 /** A holder's view of a group. Every `client.group(name)` gives one; the server is left when the last one leaves. */
@@ -56,9 +60,11 @@ export declare class Group {
     constructor(subscription: Subscription);
     get name(): string;
     get state(): GroupState;
+    /** The server is cut off from other servers, and events may not come for the time being; only where the group's policy tells. */
+    get interrupted(): boolean;
     /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
     get position(): Position | null;
-    /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
+    /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `interrupted`, `resumed`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
     on(type: string, handler: Handler, options?: OnOptions): Undo;
     /** Sends an event to the group; resolves when the server has given it its place. */
     publish(kind: string, content: unknown, options?: PublishOptions): Promise<Receipt>;

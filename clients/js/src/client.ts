@@ -113,7 +113,7 @@ export class Client implements GroupHost {
   get state(): State { return this.#state; }
   get transport(): TransportName | null { return this.#wire?.name ?? null; }
 
-  /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error` or `gap`. Returns its undo. */
+  /** Calls `handler` for events of a kind in any group, for `*`, `state`, `error`, `gap`, `interrupted` or `resumed`. Returns its undo. */
   on(type: string, handler: Handler, options: OnOptions = {}): Undo {
     return this.#emitter.on(type, handler, options);
   }
@@ -226,6 +226,10 @@ export class Client implements GroupHost {
 
   missed(gap: Gap): void {
     this.#emitter.emit('gap', gap);
+  }
+
+  interrupted(group: string, interrupted: boolean): void {
+    this.#emitter.emit(interrupted ? 'interrupted' : 'resumed', { group });
   }
 
   #become(state: State): void {
@@ -383,6 +387,8 @@ export class Client implements GroupHost {
     if (this.debug) console.debug('fanfare ←', frame);
     switch (frame[0]) {
       case wireFormat.EVENT:
+      case wireFormat.INTERRUPTED:
+      case wireFormat.RESUMED:
       case wireFormat.GAP: return this.#told(frame, replayed);
       case wireFormat.SUBSCRIBED: return this.#subscribed(frame, replayed);
       case wireFormat.PRESENCE: return this.#presence(frame);
@@ -404,6 +410,8 @@ export class Client implements GroupHost {
     const [, request, groupNumber, name] = frame;
     const group = String(name);
     const told = number(groupNumber);
+    // Of a connection that is new the server tells if it is interrupted: after this, or on the main stream meanwhile.
+    if (!this.#groups.has(told)) this.#subscriptions.get(group)?.interrupt(false);
     this.#groups.set(told, { name: group, live: number(frame[4]), replay: number(frame[4]) });
     const subscription = this.#subscriptions.get(group);
     if (request === 0) this.#followed(group, subscription, frame);
@@ -450,13 +458,14 @@ export class Client implements GroupHost {
     }, () => {}); // The next change, or the next connection, finds out as well.
   }
 
-  /** An event or a gap. */
+  /** An event, a gap, or that events may not come and come again. */
   #told(frame: Frame, replayed: boolean): void {
     const group = this.#groups.get(number(frame[1]));
     const subscription = group && this.#subscriptions.get(group.name);
     // What is live may overtake the answer that tells its group's number, when that comes by another stream.
     if (group === undefined && this.#replays > 0 && this.#early.length < EARLY) this.#early.push(frame);
     if (group === undefined || subscription === undefined) return;
+    if (frame[0] === wireFormat.INTERRUPTED || frame[0] === wireFormat.RESUMED) return subscription.interrupt(frame[0] === wireFormat.INTERRUPTED);
     const stream = replayed ? 'replay' : 'live';
     if (frame[0] === wireFormat.GAP) {
       const gap = wireFormat.gapFromWire(frame, group.name);

@@ -17,6 +17,7 @@ export interface GroupHost {
   failed(error: unknown): void;
   dispatch(event: FanfareEvent): void;
   missed(gap: Gap): void;
+  interrupted(group: string, interrupted: boolean): void;
 }
 
 export interface PublishOptions {
@@ -44,6 +45,7 @@ export class Subscription {
   state: GroupState = 'joining';
   position: Position | null;
   holders = 0;
+  interrupted = false;
   readonly emitter: Emitter;
   readonly attendance = new Attendance();
   readonly #ids: string[] = [];
@@ -114,8 +116,17 @@ export class Subscription {
     this.host.moved(this.name, position);
   }
 
+  /** The server may not get all events for the time being, or does again. */
+  interrupt(interrupted: boolean): void {
+    if (this.interrupted === interrupted) return;
+    this.interrupted = interrupted;
+    this.emitter.emit(interrupted ? 'interrupted' : 'resumed', { group: this.name });
+    this.host.interrupted(this.name, interrupted);
+  }
+
   denied(error: FanfareError): void {
     this.state = 'denied';
+    this.interrupt(false);
     this.emitter.emit('denied', error);
   }
 }
@@ -144,10 +155,12 @@ export class Group {
 
   get name(): string { return this.#subscription.name; }
   get state(): GroupState { return this.#left ? 'left' : this.#subscription.state; }
+  /** The server is cut off from other servers, and events may not come for the time being; only where the group's policy tells. */
+  get interrupted(): boolean { return this.#subscription.interrupted; }
   /** The last event that was given to handlers, `[epoch, offset]`; null before the first answer. */
   get position(): Position | null { return this.#subscription.position; }
 
-  /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
+  /** Calls `handler` for events of a kind (`task` for all of a task), for `joined`, `gap`, `interrupted`, `resumed`, `denied`, `presence`, or for every event (`*`). Returns its undo. */
   on(type: string, handler: Handler, options: OnOptions = {}): Undo {
     const undo = this.#subscription.emitter.on(type, handler, options);
     this.#undo.add(undo);

@@ -202,12 +202,14 @@ test('a live gap that overtakes the number of its group is not lost', async () =
   main.say(...event(5, 13, 1013, 'live'));
   main.say(0x21, 5, 7, 14, 15, 2, 3);
   main.say(...event(5, 16, 1016, 'live'));
+  main.say(0x23, 5);
   await received(main, 1);
   replay.say(0x12, request, 5, 'a', 7, 12, true, 2);
   for (const offset of [11, 12]) replay.say(...event(5, offset, 1000 + offset, 'missed'));
   replay.end();
   await until(() => told.at(-1) === '7:16');
   assert.deepEqual([told, group.position], [['7:11', '7:12', '7:13', '7:14-15 slow', '7:16'], [7, 16]]);
+  assert.equal(group.interrupted, true, 'that overtook the number, too');
   client.disconnect();
 });
 
@@ -408,6 +410,36 @@ test('who comes and goes is told once, and what was missed is not hidden', async
   socket.say(0x17, second, 'a', 6, 3, 2, 0, 2, [], null);
   await until(() => told.length > 0);
   assert.deepEqual(told, ['  2 true']);
+  client.disconnect();
+});
+
+test('an interruption is told once, ends with what the server says, and is not carried over to another connection', async () => {
+  const { client, socket } = await connected();
+  const group = await following(client, socket);
+  const told = [];
+  for (const type of ['interrupted', 'resumed']) {
+    group.on(type, () => told.push(type));
+    client.on(type, ({ group: name }) => told.push(`${name} ${type}`));
+  }
+  socket.say(0x23, 3);
+  socket.say(0x23, 3);
+  socket.say(0x23, 99);
+  assert.deepEqual([told.splice(0), group.interrupted], [['interrupted', 'a interrupted'], true]);
+  socket.say(0x24, 3);
+  assert.deepEqual([told.splice(0), group.interrupted], [['resumed', 'a resumed'], false]);
+  socket.say(0x23, 3);
+  socket.lose();
+  const again = await until(() => FakeSocket.made[1]?.sent.length && FakeSocket.made[1]);
+  again.say(0x11, 1, 's2', { ping: 25_000 });
+  const [, request] = await ask(again, 2);
+  assert.equal(group.interrupted, true, 'nobody has said otherwise yet');
+  again.say(0x12, request, 3, 'a', 7, 10, true, 0);
+  assert.equal(group.interrupted, false);
+  again.say(0x23, 3);
+  again.say(0x12, 0, 3, 'a', 7, 10, null, 0);
+  assert.equal(group.interrupted, true, 'the group was followed already');
+  again.say(0x13, 0, 'a', 4306);
+  assert.equal(group.interrupted, false);
   client.disconnect();
 });
 

@@ -7,7 +7,7 @@ import { load, root } from './load.mjs';
 
 const { encode, decode, eventFromWire, eventId, kindToWire, prefixed, readPrefix } = await load('msgpack', 'frames', 'transport');
 const vectors = JSON.parse(readFileSync(path.join(root, '../../tests/vectors/frames.json'), 'utf8'));
-const OPS = { hello: 1, subscribe: 2, unsubscribe: 3, publish: 4, refresh: 5, who: 6, welcome: 0x11, subscribed: 0x12, unsubscribed: 0x13, published: 0x14, refreshed: 0x15, error: 0x16, present: 0x17, event: 0x20, gap: 0x21, presence: 0x22, ping: 0x30, pong: 0x31, goodbye: 0x32 };
+const OPS = { hello: 1, subscribe: 2, unsubscribe: 3, publish: 4, refresh: 5, who: 6, welcome: 0x11, subscribed: 0x12, unsubscribed: 0x13, published: 0x14, refreshed: 0x15, error: 0x16, present: 0x17, event: 0x20, gap: 0x21, presence: 0x22, interrupted: 0x23, resumed: 0x24, ping: 0x30, pong: 0x31, goodbye: 0x32 };
 
 /** The JSON form of a frame as this codec sees the MessagePack form. */
 function plain(json) {

@@ -149,6 +149,7 @@ impl Follower {
             };
             self.hub.status.down(RedisLink::Events, &why.to_string());
             self.hub.table.unlink();
+            self.hub.count();
             self.meanwhile(tokio::time::sleep(backoff.next())).await;
         }
     }
@@ -157,12 +158,12 @@ impl Follower {
     async fn meanwhile<T>(&mut self, until: impl Future<Output = T>) -> T {
         let mut until = pin!(until);
         loop {
+            self.hub.give().await;
+            self.hub.ask(None, &self.inlet);
             tokio::select! {
                 done = &mut until => return done,
                 arrival = self.inlet.next() => self.hub.all_arrived(arrival, &mut self.inlet, false),
             }
-            self.hub.give().await;
-            self.hub.ask(None, &self.inlet);
         }
     }
 
@@ -234,6 +235,9 @@ impl Hub {
     fn count(&mut self) {
         let groups = self.table.len() - usize::from(self.table.follows(&self.directives));
         self.metrics.groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
+        if let Some(interrupted) = self.table.interrupted() {
+            self.metrics.interrupted.set(i64::try_from(interrupted).unwrap_or(i64::MAX));
+        }
         self.metrics.repairs.inc_by(std::mem::take(&mut self.table.repairs));
     }
 
@@ -290,7 +294,7 @@ impl Hub {
 
     fn question(&self, read: &Read) -> Command {
         let range = match read.why {
-            Why::Place | Why::Check => Range::Nothing,
+            Why::Place | Why::Check | Why::Resume => Range::Nothing,
             Why::Repair => Range::Oldest { after: read.seen.offset, limit: PAGE },
         };
         self.commands.read(&read.group, Some((random_epoch(), read.seen, read.ttl)), range)

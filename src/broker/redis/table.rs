@@ -17,7 +17,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use self::followed::{Followed, Held, State, refuse};
+use self::followed::{Followed, Held, State, Told, refuse};
 use crate::{
     broker::{Error, Item},
     protocol::{Event, Gap, GapReason, GroupName, Position, PresenceChange, Retention},
@@ -52,6 +52,8 @@ pub(super) enum Why {
     Place,
     /// Something may be missing: only the position is asked for.
     Check,
+    /// The link was gone and is back: the same, and once all up to the answer is delivered members are told that events come again.
+    Resume,
     /// Something is missing: also the events after the position are asked for.
     Repair,
 }
@@ -82,6 +84,8 @@ pub(super) struct Table {
     turn: u64,
     /// Reads that failed and are due again.
     failed: Vec<Read>,
+    /// The link has been lost, and not all groups are known to have caught up.
+    disturbed: bool,
     /// Reads that found something missing, so far.
     pub(super) repairs: u64,
 }
@@ -99,6 +103,7 @@ impl Table {
             round: BTreeMap::new(),
             turn: 0,
             failed: Vec::new(),
+            disturbed: false,
             repairs: 0,
         }
     }
@@ -108,16 +113,26 @@ impl Table {
         self.groups.len()
     }
 
+    /// How many groups have members who may not get all events; `None`: none, as before.
+    pub(super) fn interrupted(&mut self) -> Option<usize> {
+        if !self.disturbed {
+            return None;
+        }
+        let interrupted = self.groups.values().filter(|followed| followed.told != Told::Fine && followed.attached > 0).count();
+        self.disturbed = interrupted > 0;
+        Some(interrupted)
+    }
+
     pub(super) fn follows(&self, group: &GroupName) -> bool {
         self.groups.contains_key(group)
     }
 
     /// A worker wants the group. `linked`: whether Redis can be told now.
     pub(super) fn attach(&mut self, group: GroupName, retention: Option<Retention>, answer: Answer, linked: bool) {
+        if !linked && !self.groups.get(&group).is_some_and(Followed::is_placed) {
+            return refuse(answer);
+        }
         if !self.groups.contains_key(&group) {
-            if !linked {
-                return refuse(answer);
-            }
             self.serial += 1;
             self.turn += 1;
             self.groups.insert(group.clone(), Followed::new(group.clone(), self.serial, self.turn, retention));
@@ -131,7 +146,13 @@ impl Table {
         }
         followed.retention = retention;
         match followed.state {
-            State::Following | State::Interrupted => followed.admit(answer),
+            State::Following | State::Interrupted => {
+                followed.admit(answer);
+                if followed.told != Told::Fine {
+                    // The worker is new to the group.
+                    self.deliveries.push_back((group, Item::Interrupted));
+                }
+            }
             State::Subscribing | State::Placing => followed.waiting.push(answer),
             State::Unplaced => {
                 followed.waiting.push(answer);
@@ -159,11 +180,15 @@ impl Table {
             State::Interrupted => {
                 followed.state = State::Following;
                 if followed.retention.is_some() {
-                    let read = followed.read(Why::Check);
+                    let read = followed.read(Why::Resume);
                     self.reads.push_back(read);
-                } else if followed.attached > 0 {
-                    let gap = Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker };
-                    self.deliveries.push_back((name, Item::Gap(gap)));
+                } else {
+                    if followed.attached > 0 {
+                        let gap = Gap { epoch: 0, from: 0, to: 0, count: None, reason: GapReason::Broker };
+                        self.deliveries.push_back((name, Item::Gap(gap)));
+                    }
+                    followed.resume_at(Position::NONE);
+                    followed.resume(&mut self.deliveries);
                 }
             }
             State::Placing | State::Unplaced | State::Following => {}
@@ -182,6 +207,8 @@ impl Table {
         } else {
             followed.state = State::Following;
             followed.admit_all();
+            followed.resume_at(Position::NONE);
+            followed.resume(&mut self.deliveries);
         }
     }
 
@@ -212,6 +239,7 @@ impl Table {
         let Some(followed) = self.groups.get_mut(group) else { return };
         let changes = std::mem::take(&mut followed.after_read);
         followed.tell(changes, &mut self.deliveries);
+        followed.resume(&mut self.deliveries);
         while let Some(held) = followed.held.front() {
             let Position { epoch, offset } = followed.position;
             if held.epoch != epoch || held.event.offset > offset + 1 {
@@ -246,10 +274,16 @@ impl Table {
                 followed.position = page.top;
                 followed.drop_what_was_before(page.top.epoch);
                 followed.admit_all();
+                followed.resume_at(page.top);
                 self.go_on(read.group.as_str());
             }
             Why::Place => {}
             Why::Check => self.checked(read, page.top),
+            Why::Resume => {
+                followed.resume_at(page.top);
+                followed.resume(&mut self.deliveries);
+                self.checked(read, page.top);
+            }
             Why::Repair => {
                 followed.reading = false;
                 if followed.is_placed() {
@@ -297,15 +331,19 @@ impl Table {
                 followed.reading = false;
                 self.failed.push(read);
             }
-            Why::Check => self.failed.push(read),
+            Why::Check | Why::Resume => self.failed.push(read),
         }
     }
 
     /// Asks again what could not be answered, and gives back what nobody has wanted for a while.
     pub(super) fn tick(&mut self, now: Instant) {
         for read in std::mem::take(&mut self.failed) {
-            if self.groups.get(&read.group).is_some_and(|followed| followed.serial == read.serial) {
-                self.repair(read.group.as_str());
+            let Some(followed) = self.groups.get(&read.group).filter(|followed| followed.serial == read.serial) else { continue };
+            match read.why {
+                Why::Resume if followed.state == State::Following => self.reads.push_back(followed.read(Why::Resume)),
+                // The link is gone again, and its return asks anew.
+                Why::Resume => {}
+                Why::Place | Why::Check | Why::Repair => self.repair(read.group.as_str()),
             }
         }
         while let Some((since, group, serial)) = self.idle.pop_front_if(|(since, ..)| *since + self.linger <= now) {
@@ -347,14 +385,17 @@ impl Table {
     /// The link is gone, and with it everything that was asked of it.
     pub(super) fn unlink(&mut self) {
         self.names.clear();
+        self.disturbed |= !self.groups.is_empty();
         self.groups.retain(|_, followed| {
             followed.waiting.drain(..).for_each(refuse);
-            if followed.is_placed() {
-                followed.state = State::Interrupted;
-            } else {
+            if followed.attached == 0 && !followed.is_placed() {
                 self.round.remove(&followed.turn);
+                return false;
             }
-            followed.is_placed()
+            // What was being placed anew for those who have it is placed when Redis has confirmed again.
+            followed.state = if followed.is_placed() { State::Interrupted } else { State::Subscribing };
+            followed.interrupt(&mut self.deliveries);
+            true
         });
     }
 

@@ -125,7 +125,7 @@ impl Deliver for Sorter {
             Item::Event(epoch, event) => self.direct(epoch, &event),
             Item::Gap(gap) => self.lost(gap),
             // Nobody is a member of it.
-            Item::Presence(_) => Ok(0),
+            Item::Presence(_) | Item::Interrupted | Item::Resumed => Ok(0),
         }
     }
 

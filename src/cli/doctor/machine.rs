@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -12,7 +13,7 @@ use crate::{
     config::Config,
     transport::{
         quic::{self, BUFFER_BYTES, BindError},
-        tls::{self, Certificate, rfc3339},
+        tls::{self, Certificate, Source, rfc3339},
     },
 };
 
@@ -27,7 +28,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
     }
     findings.push(open_files(open_file_limit(), config.limits.connections));
     if config.secure.is_some() || config.quic.is_some() {
-        findings.push(certificate(config, now()));
+        findings.extend(certificates(config, now()));
     }
     findings
 }
@@ -100,31 +101,38 @@ fn open_files(limit: Option<u64>, connections: usize) -> Finding {
     }
 }
 
-fn certificate(config: &Config, now: SystemTime) -> Finding {
+/// One finding for each certificate that is configured.
+fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
+    let (first, others) = config.tls.sources();
+    std::iter::once(first).chain(others).map(|source| certificate(&source, now)).collect()
+}
+
+fn certificate(source: &Source, now: SystemTime) -> Finding {
     let check = "certificate";
-    match &config.certificate {
-        Some((certificate, key)) => match tls::load(certificate, key, now) {
-            Ok(certificate) => own(&certificate, now),
-            Err(error) => Finding::fail(check, error.to_string(), "set tls.certificate and tls.key to a pair that is valid"),
+    match source {
+        Source::Files { certificate, key } => match tls::load(certificate, key, now) {
+            Ok(loaded) => own(certificate, &loaded, now),
+            Err(error) => Finding::fail(check, error.to_string(), "name a certificate and its key that are valid"),
         },
-        None => {
-            let dir = &config.development_dir;
-            match tls::load(&tls::development_certificate_path(dir), &tls::development_key_path(dir), now) {
-                Ok(kept) => Finding::ok(check, format!("development, valid to {}, renewed by a start", rfc3339(kept.not_after))),
-                Err(_) => Finding::ok(check, format!("development, will be made in {} by the next start", dir.display())),
-            }
-        }
+        Source::Development(dir) => match tls::load(&tls::development_certificate_path(dir), &tls::development_key_path(dir), now) {
+            Ok(kept) => Finding::ok(check, format!("development, valid to {}, renewed by the server", rfc3339(kept.not_after))),
+            Err(_) => Finding::ok(check, format!("development, will be made in {} by the next start", dir.display())),
+        },
     }
 }
 
-fn own(certificate: &Certificate, now: SystemTime) -> Finding {
+fn own(path: &Path, certificate: &Certificate, now: SystemTime) -> Finding {
     let check = "certificate";
     let names = certificate.names();
     let until = rfc3339(certificate.not_after);
     if names.is_empty() {
-        return Finding::fail(check, "it is for no name, so no browser takes it", "have one made with subject alternative names");
+        return Finding::fail(
+            check,
+            format!("{} is for no name, so no browser takes it", path.display()),
+            "have one made with subject alternative names",
+        );
     }
-    let found = format!("for {}, valid to {until}", names.join(", "));
+    let found = format!("{} for {}, valid to {until}", path.display(), names.join(", "));
     if certificate.not_after < now + RENEW_BEFORE { Finding::warn(check, found, "renew it") } else { Finding::ok(check, found) }
 }
 
@@ -163,8 +171,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_764_000_000);
         let made = tls::development(dir.path(), now, false).unwrap();
-        let finding = own(&made, now);
+        let finding = own(Path::new("cert.pem"), &made, now);
         assert_eq!(finding.verdict, Verdict::Warn, "it ends in thirteen days");
-        assert!(finding.found.starts_with("for localhost, 127.0.0.1, ::1, valid to 2025-12-07T"), "{}", finding.found);
+        assert!(finding.found.starts_with("cert.pem for localhost, 127.0.0.1, ::1, valid to 2025-12-07T"), "{}", finding.found);
     }
 }

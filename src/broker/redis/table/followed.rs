@@ -28,6 +28,7 @@ pub(super) struct Followed {
     /// Reads for place or repair so far; one that is under way is the last of them.
     pub(super) reads: u64,
     pub(super) reading: bool,
+    pub(super) told: Told,
     /// What has changed of who is there while a read was under way and nothing was held back.
     pub(super) after_read: Vec<Arc<PresenceChange>>,
 }
@@ -44,6 +45,17 @@ pub(super) enum State {
     Following,
     /// They were, and will be when Redis has confirmed again.
     Interrupted,
+}
+
+/// What members know about interruptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Events come.
+    Fine,
+    /// They may not come.
+    Interrupted,
+    /// The same, until everything up to there has been delivered: so far the group was when the link was back.
+    Until(Position),
 }
 
 /// An event that waits for what is before it.
@@ -75,6 +87,7 @@ impl Followed {
             held: VecDeque::new(),
             reads: 0,
             reading: false,
+            told: Told::Fine,
             after_read: Vec::new(),
         }
     }
@@ -136,6 +149,32 @@ impl Followed {
         deliveries.extend(changes.into_iter().map(|change| (self.name.clone(), Item::Presence(change))));
     }
 
+    /// The link is gone: tells it, unless that is known.
+    pub(super) fn interrupt(&mut self, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        if self.told == Told::Fine {
+            deliveries.push_back((self.name.clone(), Item::Interrupted));
+        }
+        self.told = Told::Interrupted;
+    }
+
+    /// The link was back when the group was there.
+    pub(super) fn resume_at(&mut self, top: Position) {
+        if self.told == Told::Interrupted && self.state == State::Following {
+            self.told = Told::Until(top);
+        }
+    }
+
+    /// Tells that events come again, if that is so since.
+    pub(super) fn resume(&mut self, deliveries: &mut VecDeque<(GroupName, Item)>) {
+        if let Told::Until(top) = self.told
+            && self.position.epoch == top.epoch
+            && self.position.offset >= top.offset
+        {
+            self.told = Told::Fine;
+            deliveries.push_back((self.name.clone(), Item::Resumed));
+        }
+    }
+
     /// Tells that the events up to offset `to` will not come.
     pub(super) fn lose(&mut self, to: u64, deliveries: &mut VecDeque<(GroupName, Item)>) {
         let Position { epoch, offset } = self.position;
@@ -167,6 +206,9 @@ impl Followed {
     /// The group has a new epoch; all that is in it is new. Says that it has to be read.
     pub(super) fn begin_anew(&mut self, top: Position, deliveries: &mut VecDeque<(GroupName, Item)>) -> bool {
         self.position = Position { epoch: top.epoch, offset: 0 };
+        if let Told::Until(_) = self.told {
+            self.told = Told::Until(top);
+        }
         let gap = Gap { epoch: top.epoch, from: 0, to: 0, count: None, reason: GapReason::Epoch };
         deliveries.push_back((self.name.clone(), Item::Gap(gap)));
         top.offset > 0

@@ -67,6 +67,8 @@ impl World {
             Item::Gap(Gap { epoch, from: 0, reason, .. }) => format!("gap {epoch} {}", reason.name()),
             Item::Gap(Gap { epoch, from, to, .. }) => format!("gap {epoch}:{from}-{to}"),
             Item::Presence(change) => format!("presence {}", change.census.version),
+            Item::Interrupted => "interrupted".to_owned(),
+            Item::Resumed => "resumed".to_owned(),
         };
         self.table.deliveries.drain(..).map(item).collect::<Vec<_>>().join(" ")
     }
@@ -179,7 +181,7 @@ fn after_an_interruption_positions_are_compared_and_groups_without_history_get_a
     world.table.link();
     assert_eq!(world.table.names.pop_back(), Some(Name::Subscribe(name())));
     world.table.subscribed("a");
-    let read = world.asked(Why::Check);
+    let read = world.asked(Why::Resume);
     world.table.read(&read, Page { top: position(1, 6), ..Page::default() });
     world.asked(Why::Repair);
 
@@ -192,7 +194,97 @@ fn after_an_interruption_positions_are_compared_and_groups_without_history_get_a
     world.table.link();
     world.table.subscribed("a");
     world.messages(0, [0]);
-    assert_eq!(world.told(), "0:0 gap 0 broker 0:0");
+    assert_eq!(world.told(), "0:0 interrupted gap 0 broker resumed 0:0");
+}
+
+/// The link was lost and is back; the question for the group's position is asked.
+fn interrupted() -> (World, Read) {
+    let mut world = World::following();
+    for _ in 0..2 {
+        // Another attempt that fails is no news.
+        world.table.unlink();
+        world.table.link();
+    }
+    assert_eq!((world.told().as_str(), world.table.interrupted()), ("interrupted", Some(1)));
+    world.table.names.clear();
+    world.table.subscribed("a");
+    let read = world.asked(Why::Resume);
+    (world, read)
+}
+
+#[test]
+fn an_interruption_is_over_when_what_was_missed_has_come() {
+    let (mut world, read) = interrupted();
+    world.table.read(&read, page(1, 5, 0, []));
+    assert_eq!((world.told().as_str(), world.table.interrupted(), world.table.interrupted()), ("resumed", Some(0), None));
+
+    let (mut world, read) = interrupted();
+    world.messages(1, [9]);
+    let repair = world.asked(Why::Repair);
+    world.table.read(&read, page(1, 8, 0, []));
+    assert_eq!(world.told(), "");
+    world.table.read(&repair, page(1, 9, 6, 7..=9));
+    assert_eq!(world.told(), "gap 1:6-6 1:7 1:8 1:9 resumed");
+}
+
+#[test]
+fn an_interruption_may_end_in_a_new_epoch() {
+    let (mut world, read) = interrupted();
+    world.table.read(&read, page(2, 1, 0, []));
+    let repair = world.asked(Why::Repair);
+    // Until it was read, it has moved on.
+    world.table.read(&repair, page(3, 1, 0, []));
+    let repair = world.asked(Why::Repair);
+    assert_eq!(world.told(), "gap 3 epoch");
+    world.table.read(&repair, page(3, 1, 0, [1]));
+    assert_eq!(world.told(), "3:1 resumed");
+}
+
+#[test]
+fn an_interruption_is_not_over_before_the_groups_position_is_known() {
+    let (mut world, read) = interrupted();
+    world.table.failed(read.clone(), world.now);
+    world.table.tick(world.now);
+    let again = world.asked(Why::Resume);
+    world.table.unlink();
+    world.table.read(&again, page(1, 5, 0, []));
+    assert_eq!(world.told(), "");
+    world.table.failed(read, world.now);
+    world.table.tick(world.now);
+    assert_eq!(world.table.reads.len(), 0);
+    world.table.subscribed("a");
+    let read = world.asked(Why::Resume);
+    world.table.read(&read, page(1, 5, 0, []));
+    assert_eq!(world.told(), "resumed");
+}
+
+#[test]
+fn a_worker_that_is_new_to_a_group_is_told_of_its_interruption() {
+    let mut world = World::following();
+    world.table.unlink();
+    assert_eq!(world.told(), "interrupted");
+    assert_eq!(world.attach(KEPT).try_recv().unwrap(), Ok(position(1, 5)));
+    assert_eq!(world.told(), "interrupted");
+}
+
+#[test]
+fn a_group_whose_keeping_has_changed_stays_followed_when_the_link_is_lost() {
+    let mut world = World::following();
+    let mut attached = world.attach(None);
+    assert!(attached.try_recv().is_ok());
+    let mut again = world.attach(KEPT);
+    let _place = world.asked(Why::Place);
+    world.table.unlink();
+    assert!(matches!(again.try_recv().unwrap(), Err(Error::Away { .. })));
+    world.table.names.clear();
+    world.table.link();
+    assert_eq!(world.table.names.pop_front(), Some(Name::Subscribe(name())));
+    world.table.subscribed("a");
+    let read = world.asked(Why::Place);
+    world.table.read(&read, page(1, 9, 0, []));
+    assert_eq!(world.told(), "interrupted resumed");
+    world.messages(1, [10]);
+    assert_eq!(world.told(), "1:10");
 }
 
 #[test]
