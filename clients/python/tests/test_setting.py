@@ -61,13 +61,3 @@ class Checks(SimpleTestCase):
 
             del settings.FANFARE
             self.assertEqual([message.id for message in checks.check_settings()], ["fanfare.E001"])
-
-    def test_a_layer_that_only_publishes_under_consumers_is_told(self):
-        layer = {"BACKEND": checks.LAYER}
-        inner = {**layer, "CONFIG": {"inner": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}}
-        with override_settings(CHANNEL_LAYERS={"default": layer}, ASGI_APPLICATION="x.y"):
-            self.assertEqual(checks.check_layers(), [])  # No channels in INSTALLED_APPS, no consumers.
-            with self.modify_settings(INSTALLED_APPS={"append": "channels"}):
-                self.assertEqual([message.id for message in checks.check_layers()], ["fanfare.W010"])
-                with override_settings(CHANNEL_LAYERS={"default": inner}):
-                    self.assertEqual(checks.check_layers(), [])

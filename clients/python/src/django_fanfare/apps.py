@@ -10,7 +10,6 @@ class FanfareConfig(AppConfig):
     verbose_name = "fanfare"
 
     def ready(self) -> None:
-        from .checks import check_layers, check_settings
+        from .checks import check_settings
 
         checks.register(check_settings)
-        checks.register(check_layers)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
-
-from django.apps import apps
 
 from . import conf, names, tokens
 from .errors import InvalidEvent
@@ -49,12 +47,12 @@ def token_for(user: Any) -> Optional[str]:
 
 
 def groups_for(user: Any) -> list[str]:
-    """The groups that a user's sessions follow without asking: what GROUPS_FOR_USER says, and those of the models, each once.
+    """The groups that a user's sessions follow without asking: what GROUPS_FOR_USER says, each once.
 
     Names that the server can't have, and what is over the 100 that it takes, are logged and left out: the others go on.
     """
     function = conf.get().function("GROUPS_FOR_USER")
-    wanted = dict.fromkeys([*(function(user) if function else ()), *_groups_of_models(user)])
+    wanted = dict.fromkeys(function(user) if function else ())
     good = [name for name in wanted if _is_good(name)]
     if len(good) > tokens.GROUPS:
         logger.error("%d groups for user %s: their sessions follow the first %d", len(good), user.pk, tokens.GROUPS)
@@ -68,10 +66,3 @@ def _is_good(name: str) -> bool:
         logger.error("not followed: %s", error)
         return False
     return True
-
-
-def _groups_of_models(user: Any) -> Iterable[str]:
-    if apps.is_installed("django_fanfare.groups"):
-        from .groups.membership import names_for
-
-        yield from names_for(user)
