@@ -5,6 +5,7 @@
 //! all of it.
 
 mod portrait;
+pub mod reload;
 
 use std::{
     io,
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
@@ -26,7 +28,7 @@ use crate::{
     broker::{Broker, Cluster, Host, Users, alone::Alone, memory, redis},
     hub,
     metrics::Metrics,
-    policy::Policies,
+    policy::{self, Policies},
     presence::Presence,
     session,
     transport::{
@@ -37,6 +39,7 @@ use crate::{
 };
 
 use portrait::Portrait;
+use reload::Reload;
 
 /// Where a server listens. `None`: not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,7 +77,7 @@ pub struct Config {
     pub outbox: hub::OutboxLimits,
     /// Bounds before there is a session.
     pub limits: transport::Limits,
-    /// What is allowed.
+    /// What is allowed, until a reload says otherwise.
     pub policies: Arc<Policies>,
     /// How long a connection that is lost counts as there.
     pub presence_grace: Duration,
@@ -105,7 +108,7 @@ pub struct Parts {
     /// Which groups have members here.
     pub router: Arc<hub::Router>,
     /// What is allowed.
-    pub policies: Arc<Policies>,
+    pub policies: policy::InForce,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where the server really listens.
@@ -175,6 +178,9 @@ pub struct Server {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
+    policies: policy::InForce,
+    revised: watch::Sender<()>,
+    session: Arc<ArcSwap<session::Config>>,
     presence: Arc<Presence>,
     farewell: watch::Sender<Option<Farewell>>,
     stop_control: watch::Sender<bool>,
@@ -184,6 +190,9 @@ pub struct Server {
     /// Ends with the server, after everybody who uses it.
     _redis: Vec<redis::Running>,
 }
+
+/// What a reload changes for sessions that begin after it; the others keep what they were told.
+const SESSION_KEYS: &[&str] = &["limits.frame", "limits.groups_per_session", "limits.ping_interval", "limits.hello_deadline"];
 
 /// How often a node that is alone forgets what is past its time.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -204,6 +213,7 @@ impl Server {
         let describe = portrait.clone();
         let host = Host { deliver: router.clone(), sessions: router.clone(), describe: Arc::new(move || describe.node()) };
         let Brokers { broker, users, cluster, sweep, redis } = Brokers::start(broker, host, metrics.clone())?;
+        let policies = Arc::new(ArcSwap::new(policies));
         let presence = Arc::new(Presence::new(presence_grace, broker.clone(), metrics.clone(), transport::now));
         let ready = Arc::new(AtomicBool::new(true));
         let parts = Parts {
@@ -218,15 +228,18 @@ impl Server {
         };
         let Http { public, api, allows_origin } = http(&parts);
         let (farewell, leaving) = watch::channel(None);
+        let session = Arc::new(ArcSwap::from_pointee(session));
+        let revised = watch::Sender::new(());
         let shared = Shared {
             broker,
             users,
             router,
-            policies,
+            policies: policies.clone(),
+            revised: revised.subscribe(),
             presence: presence.clone(),
             authenticate,
             allows_origin,
-            session: Arc::new(session),
+            session: session.clone(),
             outbox,
             limits,
             metrics: metrics.clone(),
@@ -251,6 +264,9 @@ impl Server {
             udp_buffer,
             metrics,
             ready,
+            policies,
+            revised,
+            session,
             presence,
             farewell,
             stop_control,
@@ -259,6 +275,27 @@ impl Server {
             control: Some(control),
             _redis: redis,
         })
+    }
+
+    /// Lets a reload change what this server can change while it runs: policies, and what is told in welcome to sessions that begin after it.
+    pub fn hook(&self, reload: &Reload) {
+        reload.count(self.metrics.clone());
+        let (policies, revised) = (self.policies.clone(), self.revised.clone());
+        reload.hook(&["groups", "history.", "presence.default"], move |config| {
+            let (policies, revised, new) = (policies.clone(), revised.clone(), Arc::new(config.policies.clone()));
+            Ok(Box::new(move || {
+                if **policies.load() != *new {
+                    policies.store(new);
+                    revised.send_replace(());
+                }
+            }))
+        });
+        let session = self.session.clone();
+        reload.hook(SESSION_KEYS, move |config| {
+            let session = session.clone();
+            let new = session::Config { node: session.load().node.clone(), ..config.session.clone() };
+            Ok(Box::new(move || session.store(Arc::new(new))))
+        });
     }
 
     /// Waits until a worker has ended that should not have: the server can't go on then.

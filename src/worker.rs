@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -23,7 +24,7 @@ use crate::{
     broker::{Broker, Users},
     hub::{Delivery, Hub, OutboxLimits, Router as HubRouter},
     metrics::Metrics,
-    policy::Policies,
+    policy,
     presence::Presence,
     session,
     transport::{self, AllowsOrigin, Authenticate, Farewell, SessionIds, http, quic, webtransport},
@@ -39,7 +40,9 @@ pub struct Shared {
     /// Which worker has which group.
     pub router: Arc<HubRouter>,
     /// What is allowed.
-    pub policies: Arc<Policies>,
+    pub policies: policy::InForce,
+    /// Tells when that is something else.
+    pub revised: watch::Receiver<()>,
     /// Who is where.
     pub presence: Arc<Presence>,
     /// Who is who.
@@ -47,7 +50,7 @@ pub struct Shared {
     /// Which pages may connect.
     pub allows_origin: AllowsOrigin,
     /// What sessions have in common.
-    pub session: Arc<session::Config>,
+    pub session: Arc<ArcSwap<session::Config>>,
     /// Bounds of an outbox.
     pub outbox: OutboxLimits,
     /// Bounds before there is a session.
@@ -113,12 +116,13 @@ impl Worker {
         let (leave, leaving) = watch::channel(None);
         let context = Rc::new(context(&shared, hub.clone(), self.index, leaving));
         self.listen(&shared, &context, &tasks)?;
-        let mut farewell = shared.farewell.clone();
+        let (mut farewell, mut revised) = (shared.farewell.clone(), shared.revised.clone());
         let mut events = Vec::with_capacity(EVENTS_A_TICK);
         let farewell = loop {
             tokio::select! {
                 _ = self.mailbox.recv_many(&mut events, EVENTS_A_TICK) => tick(&hub, &mut events).await,
                 leave = farewell.wait_for(Option::is_some) => break leave.ok().and_then(|leave| *leave),
+                Ok(()) = revised.changed() => hub.announce_policies(),
                 // It only ends by a panic; then this worker is deaf to QUIC, and has to say so.
                 () = ended(&mut self.driver) => return Err(std::io::Error::other("the QUIC driver has ended")),
             }
@@ -202,7 +206,7 @@ fn context(shared: &Shared, hub: Rc<Hub>, worker: usize, leaving: watch::Receive
         quic_handshakes: Arc::new(Semaphore::new(shared.limits.handshakes)),
         connections: Arc::new(Semaphore::new(shared.limits.connections)),
         scratch: RefCell::new(vec![0; SCRATCH].into()),
-        ids: SessionIds::new(&shared.session.node, shared.start_ms, worker),
+        ids: SessionIds::new(&shared.session.load().node, shared.start_ms, worker),
     }
 }
 

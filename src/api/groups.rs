@@ -243,7 +243,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<G
 )]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Result<Json<Group>, Problem> {
     let group = parse_group(&name)?;
-    let policy = api.policies.of(&group);
+    let policies = api.policies.load();
+    let policy = policies.of(&group);
     let position = match policy.history {
         Some(_) => api.broker.history(&group, 0, 0, 0).await?.top,
         None => Position::NONE,
@@ -307,7 +308,8 @@ pub(super) async fn presence(State(api): State<Arc<Api>>, Path(name): Path<Strin
     let limit = page(query.limit)?;
     let after = query.after.as_deref().map(UserId::parse).transpose();
     let after = after.map_err(|error| Problem::new(Reason::BadParameter, format!("after: {error}")))?;
-    let policy = api.policies.of(&group);
+    let policies = api.policies.load();
+    let policy = policies.of(&group);
     if policy.presence == Presence::Off {
         let pattern = policy.pattern.as_str();
         let detail = format!(

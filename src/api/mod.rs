@@ -30,7 +30,7 @@ pub use operations::{About, Readiness};
 use crate::{
     broker::{Broker, Cluster, Users},
     metrics::Metrics,
-    policy::Policies,
+    policy,
 };
 use problem::{Problem, Reason};
 
@@ -52,7 +52,7 @@ pub struct Api {
     /// Which nodes there are.
     pub cluster: Arc<dyn Cluster>,
     /// What is kept in which group.
-    pub policies: Arc<Policies>,
+    pub policies: policy::InForce,
     /// Who follows what on this node.
     pub directory: Arc<dyn Directory>,
     /// The API keys.

@@ -112,7 +112,7 @@ async fn one<D: Draft>(api: &Api, group: GroupName, request: Request) -> Result<
 }
 
 async fn publish(api: &Api, group: GroupName, content: Content, key: Option<IdempotencyKey>) -> Result<Receipt, Problem> {
-    let retention = api.policies.of(&group).history;
+    let retention = api.policies.load().of(&group).history;
     let receipt = api.broker.publish(Publication { group, content, sender: None, key, retention }).await?;
     if !receipt.duplicate {
         api.metrics.published(SOURCE);

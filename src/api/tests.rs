@@ -24,7 +24,7 @@ use crate::{
         alone::Alone,
         memory::{Config, Memory},
     },
-    policy::{Interruption, Pattern, Policy, Presence, SlowConsumer, Who},
+    policy::{Interruption, Pattern, Policies, Policy, Presence, SlowConsumer, Who},
     protocol::{self, Event, GroupName, Retention, UserId},
 };
 
@@ -124,7 +124,7 @@ fn world() -> World {
         broker: Arc::new(broker),
         users: alone.clone(),
         cluster: alone,
-        policies: Arc::new(Policies::new(vec![rule("kept_*", Some(kept))], rule("*", None))),
+        policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::new(vec![rule("kept_*", Some(kept))], rule("*", None)))),
         directory: Arc::new(Names([("kept_a", 3), ("team_a", 1), ("team_b", 2), ("team_c", 7)].into())),
         keys: Arc::new(OneKey),
         origins: Arc::new(|origin| origin == ORIGIN),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    signal::unix::Signal,
+    sync::Notify,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info};
@@ -16,7 +16,7 @@ use crate::{
     api::CertificateHashes,
     config::Config,
     metrics::Metrics,
-    server::Tls,
+    server::{Tls, reload::Reload},
     transport::tls::{Certificate, Change, Keeper, rfc3339},
 };
 
@@ -94,8 +94,19 @@ impl Watch {
     }
 }
 
-/// Looks at the certificates from time to time, and when `hangup` asks for it. Never ends.
-pub(super) async fn watch(certificates: Option<Watch>, metrics: Arc<Metrics>, mut hangup: Signal) {
+/// Is notified at every reload: the files may have changed.
+pub(super) fn hooked(reload: &Reload) -> Arc<Notify> {
+    let asked = Arc::new(Notify::new());
+    let notified = asked.clone();
+    reload.hook(&[], move |_| {
+        let notified = notified.clone();
+        Ok(Box::new(move || notified.notify_one()))
+    });
+    asked
+}
+
+/// Looks at the certificates from time to time, and when `asked` to. Never ends.
+pub(super) async fn watch(certificates: Option<Watch>, metrics: Arc<Metrics>, asked: Arc<Notify>) {
     if let Some(certificates) = &certificates {
         certificates.measure_all(&metrics);
     }
@@ -104,7 +115,7 @@ pub(super) async fn watch(certificates: Option<Watch>, metrics: Arc<Metrics>, mu
     loop {
         let asked = tokio::select! {
             _ = ticks.tick() => false,
-            _ = hangup.recv() => true,
+            () = asked.notified() => true,
         };
         if let Some(certificates) = &certificates {
             certificates.check(&metrics, asked);

@@ -11,6 +11,7 @@ mod check_config;
 mod doctor;
 mod load;
 mod options;
+mod reloading;
 mod send;
 mod serve;
 mod started;

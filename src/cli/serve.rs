@@ -3,6 +3,7 @@
 use std::{
     io::IsTerminal as _,
     path::Path,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,32 +13,34 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::{
     Failure,
     certificates::{self, Watch},
     env,
     options::ServerOptions,
+    reloading::{self, Drain, hook_log, log_filter},
     started::Started,
 };
 use crate::{
     api::{About, Api, CertificateHashes, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
-    auth::{ApiKeys, Authenticator, Origins, dev_key},
+    auth::{ApiKeys, Authenticator, dev_key},
     broker::{self, Broker, Deliver as _, memory},
     config::{Config, Mode},
     hub,
     protocol::{Code, GroupName},
-    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, wall_clock_ms},
+    server::{self, BrokerConfig, Http, Listen, Parts, Server, StartError, reload::Reload, wall_clock_ms},
     session::Identity,
 };
 
 pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
     let mut config = options.load(mode)?;
-    start_logging(&config)?;
+    let reload = reloading::reload(&config, mode, options);
+    start_logging(&config, &reload)?;
     let key_file = if mode == Mode::Dev && config.api_keys.is_empty() { make_dev_key(&mut config)? } else { None };
     let certificates = Watch::open(&config)?;
-    let server = start(&config, certificates.as_ref(), mode).map_err(Failure::unreachable)?;
+    let server = start(&config, certificates.as_ref(), mode, &reload).map_err(Failure::unreachable)?;
+    server.hook(&reload);
     let started = Started {
         mode,
         file: options.file(),
@@ -58,24 +61,39 @@ pub(super) fn run(mode: Mode, options: &ServerOptions) -> Result<(), Failure> {
         program: program(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(watch(server, &config, &started, certificates))
+    runtime.block_on(watch(server, &reload, &config, &started, certificates))
 }
 
-/// Says that it has started, waits for a signal and drains, or for a worker that has failed.
-async fn watch(mut server: Server, config: &Config, started: &Started, certificates: Option<Watch>) -> Result<(), Failure> {
+/// Says that it has started, and reloads when asked to, until a signal asks for a drain or a worker has failed.
+async fn watch(
+    mut server: Server,
+    reload: &Arc<Reload>,
+    config: &Config,
+    started: &Started,
+    certificates: Option<Watch>,
+) -> Result<(), Failure> {
+    let drain = Drain::hooked(reload, config);
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::running)?;
+    let mut certificates = pin!(certificates::watch(certificates, server.metrics.clone(), certificates::hooked(reload)));
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::running)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::running)?;
-    let metrics = server.metrics.clone();
-    let hangup = signal(SignalKind::hangup()).map_err(Failure::running)?;
     // Whoever reads this may send a signal at once, and is to get a drain.
     print!("{}", started.text());
-    tokio::select! {
-        _ = terminate.recv() => info!("asked to stop: draining"),
-        _ = interrupt.recv() => info!("asked to stop: draining"),
-        worker = server.failed() => return Err(Failure::running(format!("worker {worker} has failed; see the log"))),
-        () = certificates::watch(certificates, metrics, hangup) => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            worker = server.failed() => return Err(Failure::running(format!("worker {worker} has failed; see the log"))),
+            () = &mut certificates => {}
+            _ = hangup.recv() => {
+                let reload = reload.clone();
+                // It says in the log what became of it.
+                let _ = tokio::task::spawn_blocking(move || reload.run()).await;
+            }
+        }
     }
-    let (timeout, spread) = (config.drain_timeout, config.drain_spread);
+    info!("asked to stop: draining");
+    let (timeout, spread) = drain.times();
     let draining = tokio::task::spawn_blocking(move || server.shutdown(timeout, spread));
     tokio::select! {
         drained = draining => {
@@ -90,15 +108,22 @@ async fn watch(mut server: Server, config: &Config, started: &Started, certifica
     }
 }
 
-fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log_level)
-        .map_err(|error| Failure::usage(format!("log.level = {:?} is no filter: {error}", config.log_level)))?;
+fn start_logging(config: &Config, reload: &Reload) -> Result<(), Failure> {
+    let filter = log_filter(config).map_err(Failure::usage)?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let pretty = match config.log_format {
         "auto" => std::io::stderr().is_terminal(),
         format => format == "pretty",
     };
-    let result = if pretty { subscriber.with_ansi(env("NO_COLOR").is_none()).try_init() } else { subscriber.json().try_init() };
+    let result = if pretty {
+        let subscriber = subscriber.with_ansi(env("NO_COLOR").is_none()).with_filter_reloading();
+        hook_log(reload, subscriber.reload_handle());
+        subscriber.try_init()
+    } else {
+        let subscriber = subscriber.json().with_filter_reloading();
+        hook_log(reload, subscriber.reload_handle());
+        subscriber.try_init()
+    };
     result.map_err(Failure::running)
 }
 
@@ -111,7 +136,7 @@ fn make_dev_key(config: &mut Config) -> Result<Option<std::path::PathBuf>, Failu
     Ok(Some(path))
 }
 
-fn start(config: &Config, certificates: Option<&Watch>, mode: Mode) -> Result<Server, StartError> {
+fn start(config: &Config, certificates: Option<&Watch>, mode: Mode, reload: &Reload) -> Result<Server, StartError> {
     let authenticator = Authenticator::new(config.anonymous, config.hmac_secret.as_ref());
     let server = server::Config {
         workers: config.workers,
@@ -129,7 +154,7 @@ fn start(config: &Config, certificates: Option<&Watch>, mode: Mode) -> Result<Se
         },
     };
     let hashes = certificates.map(Watch::hashes).unwrap_or_default();
-    Server::start(server, |parts| http(config, parts, hashes, mode))
+    Server::start(server, |parts| http(config, parts, hashes, mode, reload))
 }
 
 fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identity, Code> {
@@ -140,13 +165,9 @@ fn identify(authenticator: &Authenticator, token: Option<&str>) -> Result<Identi
 }
 
 /// What is served over HTTP, once the ports are known.
-fn http(config: &Config, parts: &Parts, certificate_hashes: CertificateHashes, mode: Mode) -> Http {
-    let mut origins = config.origins.clone();
-    if config.page {
-        origins.extend(own_origins(&parts.listen));
-    }
-    // They have been checked with the rest of the configuration, and our own are well formed.
-    let origins = Arc::new(Origins::new(origins).unwrap_or_default());
+fn http(config: &Config, parts: &Parts, certificate_hashes: CertificateHashes, mode: Mode, reload: &Reload) -> Http {
+    let own = if config.page { own_origins(&parts.listen) } else { Vec::new() };
+    let origins = reloading::origins(reload, config, own);
     let allowed = origins.clone();
     let (ready, broker) = (parts.ready.clone(), parts.broker.clone());
     let websocket = match (parts.listen.http, parts.listen.secure) {
@@ -162,7 +183,7 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: CertificateHashes, m
         policies: parts.policies.clone(),
         directory: Arc::new(Groups(parts.router.clone())),
         keys: Arc::new(Keys(ApiKeys::new(&config.api_keys))),
-        origins: Arc::new(move |origin| origins.allows(Some(origin))),
+        origins: Arc::new(move |origin| origins.load().allows(Some(origin))),
         metrics: parts.metrics.clone(),
         discovery: Discovery {
             webtransport: parts.listen.quic.map(|quic| WebTransportListener { port: quic.port(), certificate_hashes }),
@@ -176,7 +197,7 @@ fn http(config: &Config, parts: &Parts, certificate_hashes: CertificateHashes, m
     };
     let management = Api { open_metrics: true, ..api.clone() }.router();
     let public = if parts.listen.api.is_some() { api.public_router() } else { api.router() };
-    Http { public, api: management, allows_origin: Arc::new(move |origin| allowed.allows(origin)) }
+    Http { public, api: management, allows_origin: Arc::new(move |origin| allowed.load().allows(origin)) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]

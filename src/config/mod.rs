@@ -96,6 +96,16 @@ pub struct Shown {
     pub value: String,
     /// Where it was typed.
     pub origin: Origin,
+    /// Tells a secret from another one that is shown in the same way.
+    digest: u64,
+}
+
+impl Shown {
+    /// Whether both mean the same, wherever they were typed.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        (&self.key, &self.value, self.digest) == (&other.key, &other.value, other.digest)
+    }
 }
 
 /// A mistake in the configuration.

@@ -1,11 +1,17 @@
 //! Takes typed values out of what was typed, collects every mistake, and remembers what was shown to be in force.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use toml::Value;
 
 use super::{
-    ConfigError, Shown,
+    ConfigError, SECRETS, Shown,
     source::{Origin, Typed, Values},
     units,
 };
@@ -34,17 +40,17 @@ impl Reader {
         parse: impl Fn(&Value) -> Option<T>,
     ) -> T {
         self.known.push(key);
-        let (value, origin) = match self.values.remove(key) {
-            None => (default, Origin::Default),
+        let (value, origin, digest) = match self.values.remove(key) {
+            None => (default, Origin::Default, 0),
             Some(Typed { value, origin }) => match parse(&value) {
-                Some(value) => (value, origin),
+                Some(parsed) => (parsed, origin, if SECRETS.contains(&key) { digest(&value) } else { 0 }),
                 None => {
                     self.errors.push(ConfigError::Value { key: key.to_owned(), value: plain(&value), origin, rule: rule.to_owned() });
                     return default;
                 }
             },
         };
-        self.shown.push(Shown { key: key.to_owned(), value: show(&value), origin });
+        self.shown.push(Shown { key: key.to_owned(), value: show(&value), origin, digest });
         value
     }
 
@@ -134,13 +140,18 @@ impl Reader {
     /// The tables of `[[groups]]`.
     pub(super) fn tables(&mut self, key: &'static str) -> (Vec<toml::Table>, Origin) {
         self.known.push(key);
-        let Some(Typed { value, origin }) = self.values.remove(key) else { return (Vec::new(), Origin::Default) };
+        let Typed { value, origin } = self.values.remove(key).unwrap_or(Typed { value: Value::Array(Vec::new()), origin: Origin::Default });
         let tables = match &value {
             Value::Array(items) => items.iter().map(|item| item.as_table().cloned()).collect::<Option<Vec<_>>>(),
             _ => None,
         };
         match tables {
-            Some(tables) => (tables, origin),
+            Some(tables) => {
+                let names = tables.iter().map(|table| table.get("match").map(plain).unwrap_or_default());
+                let value = names.collect::<Vec<_>>().join(", ");
+                self.shown.push(Shown { key: key.to_owned(), value, origin: origin.clone(), digest: digest(&tables) });
+                (tables, origin)
+            }
             None => {
                 let rule = format!("has to be tables, each under [[{key}]]");
                 self.errors.push(ConfigError::Value { key: key.to_owned(), value: plain(&value), origin: origin.clone(), rule });
@@ -181,6 +192,11 @@ fn as_bool(value: &Value) -> Option<bool> {
 
 fn as_secret(value: &Value) -> Option<Secret> {
     value.as_str().filter(|text| !text.is_empty()).map(Secret::new)
+}
+
+/// Tells what was typed from something else that is shown in the same way; only within one process.
+fn digest(typed: &impl fmt::Debug) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{typed:?}"))
 }
 
 /// A value as it was typed.

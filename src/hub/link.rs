@@ -133,8 +133,8 @@ impl Link {
     /// Leaves a notice for the session. One that takes none of them ends, and asks for what stands when it comes back.
     pub(super) fn notify(&self, notice: Notice) {
         let mut notices = self.notices.borrow_mut();
-        // Several reviews in a row are one.
-        if notice == Notice::Review && notices.last() == Some(&notice) {
+        // Several in a row that tell to look anew are one.
+        if matches!(notice, Notice::Review | Notice::Policies) && notices.last() == Some(&notice) {
             return;
         }
         if notices.len() == NOTICES {

@@ -105,6 +105,11 @@ impl Hub {
         self.shard.borrow_mut().flush(&self.metrics, now);
     }
 
+    /// Tells every connection that what is allowed has changed.
+    pub fn announce_policies(&self) {
+        self.shard.borrow().notify_all(&Notice::Policies);
+    }
+
     /// Takes a connection in.
     #[must_use]
     pub fn connect(self: &Rc<Self>, wire: Rc<dyn Wire>, encoding: Encoding) -> Member {
@@ -335,6 +340,22 @@ impl Member {
         let number = prepared.opening.number;
         if self.hub.shard.borrow_mut().join(self.connection, number) {
             self.hub.count_members(number, 1);
+        }
+    }
+
+    /// The groups whose events the connection gets.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupName> {
+        self.hub.shard.borrow().followed(self.connection)
+    }
+
+    /// From now on the group's members here are treated so. How much of the past is kept is said with each event.
+    pub fn revise(&self, group: &GroupName, terms: Terms) {
+        let mut shard = self.hub.shard.borrow_mut();
+        if let Some(number) = shard.number(group)
+            && let Some(group) = shard.group_mut(number)
+        {
+            group.slow = terms.slow;
         }
     }
 

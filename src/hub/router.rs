@@ -40,6 +40,8 @@ pub enum Notice {
     Directive(Arc<Directive>),
     /// Directives may have been lost: compare with what stands.
     Review,
+    /// What is allowed has changed.
+    Policies,
 }
 
 /// Events that one worker may have before it: at 100,000 deliveries a second to 1,000 members, 40 s of work.

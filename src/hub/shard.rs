@@ -150,6 +150,12 @@ impl Shard {
         self.connections[connection as usize].memberships.iter().map(|membership| membership.group).collect()
     }
 
+    /// The same by name.
+    pub(super) fn followed(&self, connection: u32) -> Vec<GroupName> {
+        let memberships = &self.connections[connection as usize].memberships;
+        memberships.iter().map(|membership| self.groups[membership.group as usize].name.clone()).collect()
+    }
+
     pub(super) fn is_member(&self, connection: u32, group: u32) -> bool {
         self.connections[connection as usize].memberships.iter().any(|membership| membership.group == group)
     }
@@ -208,6 +214,11 @@ impl Shard {
             Some(user) => self.by_user.get(user).into_iter().flatten().for_each(tell),
             None => self.by_user.values().flatten().for_each(tell),
         }
+    }
+
+    /// Gives a notice to every connection.
+    pub(super) fn notify_all(&self, notice: &Notice) {
+        self.connections.iter().for_each(|(_, connection)| connection.link.notify(notice.clone()));
     }
 
     fn deliver_event(&mut self, number: u32, epoch: u32, event: &Arc<Event>, limits: &OutboxLimits, metrics: &Metrics, now: Instant) {

@@ -75,6 +75,11 @@ struct CertificateFile {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
     status: u16,
@@ -118,6 +123,7 @@ pub struct Metrics {
     gaps: Family<Reason, Counter>,
     errors: Family<ErrorCode, Counter>,
     requests: Family<Request, Counter>,
+    reloads: Family<Outcome, Counter>,
     registry: Registry,
 }
 
@@ -183,6 +189,7 @@ impl Metrics {
             gaps: added(r, "gaps", "Gaps that clients were told of"),
             errors: added(r, "error_replies", "Requests of clients answered with an error, by the name of its code"),
             requests: added(r, "http_requests", "HTTP requests answered, by route and status"),
+            reloads: added(r, "reloads", "Attempts to reload the configuration, by what became of them"),
             registry,
         };
         // A series that appears with its first event hides that event from rate(); these exist from the start.
@@ -258,6 +265,11 @@ impl Metrics {
         self.errors.get_or_create(&ErrorCode { code }).inc();
     }
 
+    /// The configuration was reloaded, or was not right and stayed as it was.
+    pub fn reloaded(&self, done: bool) {
+        self.reloads.get_or_create(&Outcome { outcome: if done { "done" } else { "refused" } }).inc();
+    }
+
     /// An HTTP request was answered. `route` must be the route's pattern, never the path that was asked for.
     pub fn http_requests(&self, route: &str, status: u16) {
         self.requests.get_or_create(&Request { route: route.to_owned(), status }).inc();
@@ -306,6 +318,7 @@ mod tests {
         metrics.handshake("websocket", "accepted");
         metrics.published("api");
         metrics.gaps("expired");
+        metrics.reloaded(false);
         metrics.errors("not_allowed");
         metrics.http_requests("/v1/groups/{group}", 404);
         metrics
@@ -342,6 +355,7 @@ mod tests {
             r#"fanfare_handshakes_total{transport="websocket",outcome="accepted"} 1"#,
             r#"fanfare_events_published_total{source="api"} 1"#,
             r#"fanfare_gaps_total{reason="expired"} 1"#,
+            r#"fanfare_reloads_total{outcome="refused"} 1"#,
             r#"fanfare_error_replies_total{code="not_allowed"} 1"#,
             r#"fanfare_http_requests_total{route="/v1/groups/{group}",status="404"} 1"#,
             concat!(r#"fanfare_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

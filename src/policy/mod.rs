@@ -5,13 +5,20 @@
 mod rights;
 mod who;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 pub use rights::{Rights, RightsError, Verb};
 pub use who::{Asker, Verdict, Who};
 
 use crate::protocol::{GroupName, Retention};
 
+/// The policies that are in force. Reading them takes no lock; whoever looks several things up that belong together looks them up in one of them.
+pub type InForce = Arc<ArcSwap<Policies>>;
+
 /// The policies of a server, in order; the first whose pattern matches decides.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
     rules: Vec<Policy>,
     fallback: Policy,

@@ -1,9 +1,11 @@
 //! What a session may do, by the policies of groups and its own rights.
 
+use std::sync::Arc;
+
 use super::{Ground, Session, State};
 use crate::{
-    policy::{Asker, Policy, Rights, Verb, Verdict, Who},
-    protocol::GroupName,
+    policy::{Asker, Policies, Policy, Rights, Verb, Verdict, Who},
+    protocol::{Code, GroupName},
 };
 
 impl Session {
@@ -18,9 +20,20 @@ impl Session {
     pub(super) fn replace_rights(&mut self, rights: Rights) {
         let State::Open(open) = &mut self.state else { return };
         open.rights = rights;
+        self.end_refused(Code::Revoked);
+    }
+
+    /// Policies have changed: the same. What the server lets the session follow goes on, because they were not asked for that.
+    pub(super) fn go_by(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
+        self.end_refused(Code::NotAllowed);
+    }
+
+    fn end_refused(&mut self, code: Code) {
+        let State::Open(open) = &self.state else { return };
         let asked = open.following.on(Ground::Asked);
         for group in asked.iter().filter(|group| self.judge(Verb::Subscribe, group) == Verdict::Refused).collect::<Vec<_>>() {
-            self.end_ground(group, Ground::Asked);
+            self.end_ground(group, Ground::Asked, code);
         }
     }
 }

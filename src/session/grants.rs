@@ -127,15 +127,15 @@ impl Session {
     pub(super) fn replace_token_groups(&mut self, groups: Vec<GroupName>) {
         let old = self.following().map(|following| following.on(Ground::Token)).unwrap_or_default();
         for group in old.iter().filter(|group| !groups.contains(group)) {
-            self.end_ground(group, Ground::Token);
+            self.end_ground(group, Ground::Token, Code::Revoked);
         }
         self.follow(groups, Ground::Token);
     }
 
     /// A ground is gone, and with it the group if there is no other.
-    pub(super) fn end_ground(&mut self, group: &GroupName, ground: Ground) {
+    pub(super) fn end_ground(&mut self, group: &GroupName, ground: Ground, code: Code) {
         if self.following().is_some_and(|following| following.remove(group, ground)) {
-            self.tell_end(group);
+            self.tell_end(group, code);
         }
     }
 
@@ -193,13 +193,13 @@ impl Session {
 
     fn end(&mut self, group: &GroupName) {
         if self.following().is_some_and(|following| following.end(group)) {
-            self.tell_end(group);
+            self.tell_end(group, Code::Revoked);
         }
     }
 
-    fn tell_end(&mut self, group: &GroupName) {
+    fn tell_end(&mut self, group: &GroupName, code: Code) {
         self.outputs.push_back(Output::Leave(group.clone()));
-        self.send(ServerFrame::Unsubscribed { request: 0, group: group.to_string(), code: Some(Code::Revoked) });
+        self.send(ServerFrame::Unsubscribed { request: 0, group: group.to_string(), code: Some(code) });
     }
 
     /// What stands decides, unless it is older than what this session knows, or gone: then the broker has lost something, and not the user.

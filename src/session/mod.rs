@@ -79,6 +79,8 @@ pub enum Input {
     Asked(Ask, Result<Roster, Failure>),
     /// Something about what the session follows without having asked.
     Granted(Grant),
+    /// What is allowed is this from now on.
+    Policies(Arc<Policies>),
     /// The application wants the connection to end.
     Disconnected {
         /// Tells the client what to do next.
@@ -271,6 +273,7 @@ impl Session {
             Input::Authenticated(result) => self.authenticated(result, now),
             Input::Joined(join, result) => self.joined(join, result, now),
             Input::Granted(grant) => self.granted(grant, now),
+            Input::Policies(policies) => self.go_by(policies),
             Input::Disconnected { code, reason, delay } => self.say_goodbye(code, reason, delay),
             Input::Published(request, Ok((id, position))) => self.send(ServerFrame::Published { request, id, position }),
             Input::Published(request, Err(failure)) => self.fail(Lane::Main, request, failure),

@@ -13,7 +13,7 @@ use super::{Context, Farewell, now};
 use crate::{
     broker::{self, Demand, Directive, Disconnect, Publication},
     hub::{Attention, Link, Member, Missed, Notice, Slow, Terms, Wire},
-    policy::{self, SlowConsumer},
+    policy::{self, Policy, SlowConsumer},
     presence::Stay,
     protocol::{ClientFrame, Code, DecodeError, Dialect, Encoding, GroupName, Recovery, ServerFrame},
     session::{Ask, Failure, Grant, Input, Join, Joined, Lane, Output, Publish, Session, Standing},
@@ -69,10 +69,12 @@ const ANSWERS_BYTES: usize = 16 * 1024;
 /// What is moved while it runs is boxed: a task keeps room for both places.
 pub(super) async fn run<P: Peer>(mut peer: Box<P>, context: Rc<Context>, permit: OwnedSemaphorePermit) {
     let counted = Counted::open(&context, peer.transport());
-    let mut session = Box::new(Session::new(context.session.clone(), context.policies.clone(), context.ids.next(), now()));
+    let mut session = Box::new(Session::new(context.session.load_full(), context.policies.load_full(), context.ids.next(), now()));
     let (first, dialect) = Box::pin(first_frame(&mut *peer, &context, &mut session)).await;
     let member = context.hub.connect(peer.wire(), peer.encoding(dialect));
     let mut connection = Connection { context: &context, session, member, stays: Vec::new(), dialect, farewell: None };
+    // From here on the hub tells when they change; before it they may have.
+    connection.take_policies();
     let mut then = first.map_or(Then::Continue, |received| connection.received(received));
     let last = loop {
         let closed = connection.answer(&*peer).await;
@@ -186,7 +188,7 @@ impl Connection<'_> {
                 match attention {
                     Attention::Lost(code) => self.session.handle(Input::Broken(code), now()),
                     Attention::Written => {}
-                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.session.handle(input(notice), now())),
+                    Attention::Notices(notices) => notices.into_iter().for_each(|notice| self.note(notice)),
                 }
                 return Then::Continue;
             }
@@ -206,8 +208,30 @@ impl Connection<'_> {
         self.received(received)
     }
 
+    fn note(&mut self, notice: Notice) {
+        match notice {
+            Notice::Directive(directive) => self.session.handle(input(&directive), now()),
+            Notice::Review => self.session.handle(Input::Granted(Grant::Review), now()),
+            Notice::Policies => self.take_policies(),
+        }
+    }
+
+    /// What is allowed has changed, or may have.
+    fn take_policies(&mut self) {
+        let policies = self.context.policies.load_full();
+        for group in self.member.groups() {
+            let policy = policies.of(&group);
+            self.member.revise(&group, terms(policy));
+            match policy.presence {
+                policy::Presence::Off => self.leave_presence(&group),
+                presence @ (policy::Presence::List | policy::Presence::Live) => self.stay(&group, presence),
+            }
+        }
+        self.session.handle(Input::Policies(policies), now());
+    }
+
     fn session_frame_bytes(&self) -> usize {
-        self.context.session.max_frame
+        self.context.session.load().max_frame
     }
 
     fn received(&mut self, received: Received) -> Then {
@@ -297,6 +321,10 @@ impl Connection<'_> {
 
     fn leave(&mut self, group: &GroupName) {
         self.member.leave(group);
+        self.leave_presence(group);
+    }
+
+    fn leave_presence(&mut self, group: &GroupName) {
         if let Some(at) = self.stays.iter().position(|stay| stay.group() == group) {
             self.stays.swap_remove(at).leave();
         }
@@ -317,13 +345,11 @@ impl Connection<'_> {
     }
 
     async fn join<P: Peer>(&mut self, peer: &P, join: Join) {
-        let policy = self.context.policies.of(&join.group);
-        let (group, presence) = (join.group.clone(), policy.presence);
-        let slow = match policy.slow {
-            SlowConsumer::Disconnect => Slow::Disconnect,
-            SlowConsumer::DropOldest => Slow::DropOldest,
+        let (group, terms, presence) = {
+            let policies = self.context.policies.load();
+            let policy = policies.of(&join.group);
+            (join.group.clone(), terms(policy), policy.presence)
         };
-        let terms = Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell };
         let lane = join.lane;
         let prepared = match self.context.hub.prepare(&join.group, terms, join.since).await {
             Ok(prepared) => prepared,
@@ -372,7 +398,7 @@ impl Connection<'_> {
 
     async fn publish(&mut self, publish: Publish) {
         let Publish { request, group, content, sender, key } = publish;
-        let retention = self.context.policies.of(&group).history;
+        let retention = self.context.policies.load().of(&group).history;
         let published = self.context.broker.publish(Publication { group, content, sender, key, retention }).await;
         let result = published.map(|receipt| (receipt.id, receipt.position)).map_err(failure);
         if result.is_ok() {
@@ -403,13 +429,18 @@ fn failure(error: broker::Error) -> Failure {
     Failure { code: Code::Unavailable, retry_after: error.retry_after() }
 }
 
-/// A notice in the words of a session.
-fn input(notice: Notice) -> Input {
-    let directive = match notice {
-        Notice::Directive(directive) => directive,
-        Notice::Review => return Input::Granted(Grant::Review),
+/// A policy in the words of the hub.
+fn terms(policy: &Policy) -> Terms {
+    let slow = match policy.slow {
+        SlowConsumer::Disconnect => Slow::Disconnect,
+        SlowConsumer::DropOldest => Slow::DropOldest,
     };
-    let Directive { demand, position, .. } = &*directive;
+    Terms { retention: policy.history, slow, tell_interruptions: policy.interruption == policy::Interruption::Tell }
+}
+
+/// A directive in the words of a session.
+fn input(directive: &Directive) -> Input {
+    let Directive { demand, position, .. } = directive;
     let position = *position;
     match demand.clone() {
         Demand::Grant { groups, standing } => Input::Granted(Grant::Follow { groups, standing: standing.then_some(position) }),

@@ -14,13 +14,14 @@ pub mod webtransport;
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration, time::Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     broker::{Broker, Users},
     hub::Hub,
     metrics::Metrics,
-    policy::Policies,
+    policy,
     presence::Presence,
     protocol::Code,
     session::{self, Identity},
@@ -66,7 +67,7 @@ pub struct Context {
     /// What stands for users.
     pub users: Arc<dyn Users>,
     /// What is allowed.
-    pub policies: Arc<Policies>,
+    pub policies: policy::InForce,
     /// Who is where.
     pub presence: Arc<Presence>,
     /// Who is who.
@@ -74,7 +75,7 @@ pub struct Context {
     /// Which pages may connect.
     pub allows_origin: AllowsOrigin,
     /// What sessions have in common.
-    pub session: Arc<session::Config>,
+    pub session: Arc<ArcSwap<session::Config>>,
     /// Bounds before there is a session.
     pub limits: Limits,
     /// Bytes of events that may wait for one connection.

@@ -86,7 +86,7 @@ pub fn host(sink: Arc<Sink>, id: &str) -> Host {
 impl TestServer {
     pub async fn try_publish(&self, group: &str, text: &str, key: Option<&str>) -> Result<Receipt, broker::Error> {
         let group = GroupName::parse(group).unwrap();
-        let retention = self.parts.policies.of(&group).history;
+        let retention = self.parts.policies.load().of(&group).history;
         let content = Content::message(text, None).unwrap();
         let key = key.map(|key| IdempotencyKey::parse(key).unwrap());
         self.parts.broker.publish(Publication { group, content, sender: None, key, retention }).await

@@ -123,7 +123,7 @@ impl TestServer {
 
     pub async fn publish(&self, group: &str, text: &str) -> Receipt {
         let group = GroupName::parse(group).unwrap();
-        let retention = self.parts.policies.of(&group).history;
+        let retention = self.parts.policies.load().of(&group).history;
         let content = Content::message(text, None).unwrap();
         self.parts.broker.publish(Publication { group, content, sender: None, key: None, retention }).await.unwrap()
     }

@@ -82,9 +82,9 @@ async fn history_has_the_fields_of_each_kind_and_goes_on_page_by_page() {
 async fn a_page_of_large_events_ends_early_and_says_where_to_go_on() {
     let mut world = world();
     let kept = Retention { size: 100, ttl: Duration::from_secs(60) };
-    let mut policy = world.api.policies.of(&GroupName::parse("other").unwrap()).clone();
+    let mut policy = world.api.policies.load().of(&GroupName::parse("other").unwrap()).clone();
     policy.history = Some(kept);
-    world.api.policies = Arc::new(Policies::new(Vec::new(), policy));
+    world.api.policies = Arc::new(arc_swap::ArcSwap::from_pointee(Policies::new(Vec::new(), policy)));
     for _ in 0..80 {
         world.post("/v1/groups/big/messages", &json!({"message": "x".repeat(60_000)})).await;
     }

@@ -49,7 +49,7 @@ struct Shared {
 impl WebSocket {
     /// A WebSocket on a stream from which `read` has been read already.
     pub(super) fn new(stream: Stream, read: &[u8], dialect: Option<Dialect>, context: Rc<Context>) -> Self {
-        let mut decoder = Decoder::new(context.session.max_frame);
+        let mut decoder = Decoder::new(context.session.load().max_frame);
         decoder.push(read);
         let transport = stream.transport();
         Self { shared: Rc::new(Shared { stream: RefCell::new(stream) }), decoder, dialect, transport, context }

@@ -108,7 +108,7 @@ async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(Box<WebTrans
     };
     session.accept();
     let Happened::Opened(main, bytes, _) = poll_fn(|cx| session.poll(cx)).await else { return Err("failed") };
-    let mut decoder = StreamDecoder::new(context.session.max_frame);
+    let mut decoder = StreamDecoder::new(context.session.load().max_frame);
     decoder.push(&bytes);
     let peer = WebTransport {
         guarded,
@@ -119,7 +119,7 @@ async fn open(incoming: Incoming, context: &Rc<Context>) -> Result<(Box<WebTrans
         waiting: Vec::new(),
         asked: Vec::new(),
         alarm: Alarm::default(),
-        max_frame: context.session.max_frame,
+        max_frame: context.session.load().max_frame,
         patience: context.outbox_age,
     };
     Ok((Box::new(peer), permit))
