@@ -1,5 +1,6 @@
 // The drop-in for old pages, in real browsers: a page of an application's own origin, written for the old script and not for this server.
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { inBrowsers, Server, serveSite, until } from './harness.mjs';
 
 /** The page of the application; only the address of the script is new. */
@@ -91,6 +92,31 @@ inBrowsers(async (t, { newPage }) => {
       ['MsgSwall', 'q4.pdf 2.34 MB'],
     ]);
     assert.equal(await page.$('#fanfare-toasts'), null);
+  });
+
+  await t.test('a page without a token asks its own site for one, and again when the server has refused it', async (t) => {
+    const asked = [];
+    let html = '';
+    let token = async () => '';
+    const site = createServer(async (request, answer) => {
+      if (request.url !== '/token/') return answer.setHeader('content-type', 'text/html; charset=utf-8').end(html);
+      asked.push(request.headers.cookie);
+      answer.setHeader('content-type', 'application/json').end(JSON.stringify({ token: await token() }));
+    });
+    await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
+    t.after(() => site.close());
+    const origin = `http://127.0.0.1:${site.address().port}`;
+    const server = await Server.start(['--set', `auth.origins=["${origin}"]`, '--set', `auth.hmac_secret=${SECRET}`]);
+    t.after(() => server.end());
+    // The first one is signed with another secret.
+    token = async () => (await server.paste(`fanfare token --user ann --secret ${asked.length > 1 ? SECRET : SECRET.replace('0', 'x')}`)).trim();
+    html = page(`<script>document.cookie = 'sessionid=s';</script><script src="${server.url}/fanfare/legacy.global.js" data-token-url="/token/"></script>`);
+    const opened = await newPage();
+    await opened.goto(origin);
+    await confirmed(opened, 'sales_team');
+    await server.send('message', 'ann', 'for you alone', '--user');
+    await until(opened, () => window.seen.some(([type, data]) => type === '*' && data.message === 'for you alone' && data.username === 'ann'));
+    assert.deepEqual(asked, ['sessionid=s', 'sessionid=s']);
   });
 
   await t.test('a user’s own events come without asking, and groups come back after a restart', async (t) => {
