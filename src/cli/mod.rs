@@ -14,6 +14,7 @@ mod options;
 mod send;
 mod serve;
 mod started;
+mod state;
 mod tail;
 mod token;
 

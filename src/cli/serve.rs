@@ -20,6 +20,7 @@ use super::{
     env,
     options::ServerOptions,
     started::Started,
+    state,
 };
 use crate::{
     api::{About, Api, CertificateHashes, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
@@ -117,6 +118,7 @@ fn start(config: &Config, certificates: Option<&Watch>, mode: Mode) -> Result<Se
         workers: config.workers,
         listen: Listen { http: config.http, secure: config.secure, quic: config.quic, api: config.api },
         tls: certificates.map(Watch::tls),
+        quic_secret: state::quic_secret(config),
         session: config.session.clone(),
         outbox: config.outbox,
         limits: config.limits,

@@ -2,6 +2,7 @@
 //!
 //! `binary`: exit codes, signals, commands. `delivery`: order, resuming, both transports, both dialects. `hostile`: what bad input gets.
 //! `load`: the load generator. `presence`: who is there. `noise`: bytes at random. `slow`: readers that do not read. `drain`: leaving. `steering`: changes of address.
+//! `quic`: unproved addresses, and restarts.
 //! `users`: what the application does with sessions.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
@@ -15,6 +16,7 @@ mod load;
 mod noise;
 mod people;
 mod presence;
+mod quic;
 mod running;
 mod slow;
 mod steering;
