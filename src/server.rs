@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::{
+    auth::Secret,
     broker::{Broker, Cluster, Host, Users, alone::Alone, memory, redis},
     hub,
     metrics::Metrics,
@@ -71,6 +72,8 @@ pub struct Config {
     pub listen: Listen,
     /// How TLS is done; needed for `secure` and `quic`.
     pub tls: Option<Tls>,
+    /// What everything is derived from that QUIC has to know again after a restart (see [`quic::Secrets`]).
+    pub quic_secret: Secret,
     /// What sessions have in common.
     pub session: session::Config,
     /// Bounds of an outbox.
@@ -205,7 +208,20 @@ impl Server {
     /// # Errors
     /// An address can't be had, a certificate is missing, or the system gives no thread.
     pub fn start(config: Config, http: impl FnOnce(&Parts) -> Http) -> Result<Self, StartError> {
-        let Config { workers, listen, tls, session, outbox, limits, policies, presence_grace, legacy_path, authenticate, broker } = config;
+        let Config {
+            workers,
+            listen,
+            tls,
+            quic_secret,
+            session,
+            outbox,
+            limits,
+            policies,
+            presence_grace,
+            legacy_path,
+            authenticate,
+            broker,
+        } = config;
         let bound = Bound::bind(&listen, workers, tls.is_some())?;
         let metrics = Arc::new(Metrics::new());
         let (router, mailboxes) = hub::Router::new(workers, metrics.clone());
@@ -229,6 +245,7 @@ impl Server {
             ready: ready.clone(),
         };
         let Http { public, api, allows_origin } = http(&parts);
+        let quic_secrets = quic_secrets(&quic_secret, &bound.listen, &session.node);
         let (farewell, leaving) = watch::channel(None);
         let session = Arc::new(ArcSwap::from_pointee(session));
         let revised = watch::Sender::new(());
@@ -251,6 +268,7 @@ impl Server {
             http: public,
             tls: tls.as_ref().map(|tls| tls.tcp.clone()),
             quic_tls: tls.map(|tls| tls.quic),
+            quic_secrets,
             start_ms,
         };
         let (listen, steering, udp_buffer) = (bound.listen, bound.steering.clone(), bound.udp_buffer);
@@ -374,6 +392,12 @@ impl Brokers {
             }
         }
     }
+}
+
+/// A node is known again by its name and port.
+fn quic_secrets(secret: &Secret, listen: &Listen, node: &str) -> quic::Secrets {
+    let port = listen.quic.map_or(0, |addr| addr.port());
+    quic::Secrets::derive(secret.expose().as_bytes(), &format!("{node}:{port}"))
 }
 
 /// Wall-clock time in ms since 1970-01-01 UTC. A clock before that counts as that.

@@ -69,6 +69,8 @@ pub struct Shared {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// How TLS in QUIC is done, if there is a listener for it.
     pub quic_tls: Option<Arc<rustls::ServerConfig>>,
+    /// What QUIC has to know again after a restart.
+    pub quic_secrets: quic::Secrets,
     /// When this life of the node began, in ms since 1970-01-01 UTC.
     pub start_ms: u64,
 }
@@ -160,7 +162,7 @@ impl Worker {
             tasks.spawn_local(http.clone().listen(listener, tls));
         }
         if let (Some(socket), Some(tls)) = (self.quic.take(), &shared.quic_tls) {
-            let (endpoint, driver) = quic::endpoint(socket, self.index, self.workers, tls.clone())?;
+            let (endpoint, driver) = quic::endpoint(socket, self.index, self.workers, tls.clone(), &shared.quic_secrets)?;
             #[expect(
                 clippy::disallowed_methods,
                 reason = "it is not waited for: it goes on until the last connection is gone, and ends with the worker"

@@ -16,6 +16,7 @@ mod reloading;
 mod send;
 mod serve;
 mod started;
+mod state;
 mod tail;
 mod token;
 

@@ -21,6 +21,7 @@ use super::{
     options::ServerOptions,
     reloading::{self, Drain, hook_log, log_filter},
     started::Started,
+    state,
 };
 use crate::{
     api::{About, Api, CertificateHashes, Directory, Discovery, GroupInfo, KeyCheck, Rule, WebSocketListener, WebTransportListener},
@@ -143,6 +144,7 @@ fn start(config: &Config, certificates: Option<&Watch>, mode: Mode, reload: &Rel
         workers: config.workers,
         listen: Listen { http: config.http, secure: config.secure, quic: config.quic, api: config.api },
         tls: certificates.map(Watch::tls),
+        quic_secret: state::quic_secret(config),
         session: config.session.clone(),
         outbox: config.outbox,
         limits: config.limits,

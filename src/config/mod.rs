@@ -7,6 +7,7 @@
 pub mod fuzzing;
 mod groups;
 mod legacy;
+mod quic;
 mod reader;
 mod redis;
 mod row;
@@ -18,6 +19,7 @@ mod units;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+pub use quic::Kept;
 pub use source::{Origin, SourceError};
 pub use tls::Tls;
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub api: Option<SocketAddr>,
     /// Where certificates come from.
     pub tls: Tls,
+    /// What outlives the process.
+    pub kept: Kept,
     /// Whether anonymous sessions are allowed.
     pub anonymous: bool,
     /// What tokens are signed with.
@@ -157,7 +161,7 @@ pub enum ConfigError {
 }
 
 /// Keys whose value may stand in a file of its own.
-const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys", "redis.url", "redis.urls", "redis.sentinels"];
+const SECRETS: &[&str] = &["auth.hmac_secret", "api.keys", "quic.secret", "redis.url", "redis.urls", "redis.sentinels"];
 
 /// Reads and checks everything. `env` is the whole environment, `flags` are keys with values.
 ///
@@ -219,6 +223,7 @@ fn read(mode: Mode, reader: &mut Reader) -> Config {
         quic: reader.address("listen.quic", secure),
         api: reader.address("listen.api", None),
         tls: tls::read(reader),
+        kept: quic::read(reader),
         anonymous: reader.boolean("auth.anonymous", dev),
         hmac_secret: reader.secret("auth.hmac_secret"),
         origins: reader.texts("auth.origins"),

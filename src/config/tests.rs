@@ -124,6 +124,16 @@ fn several_certificates_are_tables_and_the_first_is_the_default() {
 }
 
 #[test]
+fn a_secret_for_quic_is_long_and_never_shown() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let config = load(Mode::Dev, None, pairs(&[("FANFARE_QUIC__SECRET", long)]), []).unwrap();
+    assert_eq!(config.kept.quic_secret.as_ref().unwrap().expose(), long);
+    assert!(!format!("{config:?}").contains(long));
+    let found = errors(Mode::Dev, "[quic]\nsecret = 'too short'\n", &[]);
+    assert!(found[0].starts_with("quic.secret = \"***\" (FILE) has to be text of at least 32 characters"), "{found:?}");
+}
+
+#[test]
 fn secrets_come_from_files_and_are_never_shown() {
     let secret = file("s3cret\n");
     let path = secret.path().display().to_string();

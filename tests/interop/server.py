@@ -11,6 +11,7 @@ import tempfile
 import threading
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("FANFARE_BIN") or ROOT / "target/release/fanfare").resolve()
@@ -52,22 +53,38 @@ class Server:
         (home / "fanfare.toml").write_text(CONFIGURATION)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FANFARE_")}
         self.environment["XDG_STATE_HOME"] = str(home / "state")
-        arguments = ["dev", "--config", "fanfare.toml"]
-        for listener in ("--http", "--secure", "--quic"):
-            arguments += [listener, "127.0.0.1:0"]
+        self.arguments = ["dev", "--config", "fanfare.toml"]
         for key, value in settings.items():
-            arguments += ["--set", f"{key}={value}"]
+            self.arguments += ["--set", f"{key}={value}"]
         self.log = open(home / "log", "w+")
-        self.process = subprocess.Popen(
-            [BINARY, *arguments], cwd=home, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
         atexit.register(self.stop)  # Also when the tests are interrupted.
+        self.start(http=0, secure=0, quic=0)
+
+    def start(self, **ports):
+        listeners = [argument for name, port in ports.items() for argument in (f"--{name}", f"127.0.0.1:{port}")]
+        self.process = subprocess.Popen(
+            [BINARY, *self.arguments, *listeners],
+            cwd=self.directory.name,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
         try:
             self.url, self.secure_url = self.listeners()
             self.discovery = self.get("/.well-known/fanfare")
         except BaseException:
             self.stop()
             raise
+
+    def crash_and_start_again(self):
+        """Kills the server as a failure of power would, and starts it again on the same ports."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        urls = (self.url, self.secure_url, self.discovery["webtransport"]["url"])
+        self.start(**dict(zip(("http", "secure", "quic"), (urlsplit(url).port for url in urls))))
 
     def listeners(self):
         """The addresses of HTTP and HTTPS out of what the server prints."""

@@ -8,6 +8,7 @@ use std::{
 
 use axum::Router;
 use fanfare::{
+    auth::Secret,
     broker::{Publication, Receipt, memory},
     client::{Client, Target, Transport, Trust},
     hub::OutboxLimits,
@@ -55,6 +56,7 @@ pub fn config(workers: usize) -> Config {
         workers,
         listen: Listen { http: any, secure: any, quic: any, api: None },
         tls: Some(tls()),
+        quic_secret: Secret::new("test"),
         session: session::Config {
             max_frame: 65_536,
             max_groups: 200,

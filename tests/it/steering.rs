@@ -87,10 +87,11 @@ impl Echo {
             let (stop, stopped) = oneshot::channel::<()>();
             stops.push(stop);
             let (config, accepted) = (certificate.server.clone(), accepted.clone());
+            let secrets = quic::Secrets::derive(b"test", "echo");
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let run = async {
-                    let (endpoint, driver) = quic::endpoint(socket, worker, workers, config).unwrap();
+                    let (endpoint, driver) = quic::endpoint(socket, worker, workers, config, &secrets).unwrap();
                     tokio::task::spawn_local(driver);
                     tokio::task::spawn_local(async move { serve(endpoint, &accepted[worker], retry).await });
                     let _ = stopped.await;

@@ -91,9 +91,9 @@ impl Endpoint {
         Incoming::new(incoming.await, self.0.clone())
     }
 
-    /// Takes a new configuration for new connections; `None`: there will be no more.
-    pub fn set_server_config(&self, config: Option<ServerConfig>) {
-        self.0.proto.borrow_mut().set_server_config(config.map(Arc::new));
+    /// From now on nobody is let in any more.
+    pub fn close_door(&self) {
+        self.0.proto.borrow_mut().set_server_config(None);
     }
 }
 

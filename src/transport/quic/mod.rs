@@ -18,8 +18,10 @@ mod endpoint;
 mod incoming;
 mod kernel;
 mod outlet;
+mod secrets;
 mod socket;
 mod steering;
+mod used_tokens;
 
 use std::{io, net::UdpSocket, sync::Arc, time::Duration};
 
@@ -35,6 +37,7 @@ pub use driver::Driver;
 pub use endpoint::Endpoint;
 pub(super) use endpoint::NO_ERROR;
 pub use incoming::Incoming;
+pub use secrets::Secrets;
 pub use steering::{BUFFER_BYTES, BindError, Group, MAX_WORKERS, Steering, bind};
 
 /// Bidirectional streams that a client may have open at once: CONNECT, the main stream, and replays.
@@ -100,19 +103,17 @@ pub fn endpoint(
     worker: usize,
     workers: usize,
     server_config: Arc<rustls::ServerConfig>,
+    secrets: &Secrets,
 ) -> io::Result<(Endpoint, Driver)> {
-    endpoint::endpoint(socket, endpoint_config(worker, workers), quic_config(server_config)?)
+    endpoint::endpoint(socket, endpoint_config(worker, workers, secrets), quic_config(server_config, secrets)?)
 }
 
-/// What [`Endpoint::set_server_config`] takes for new connections to get another certificate.
-///
-/// # Errors
-/// The TLS configuration lacks TLS 1.3 or its first cipher suite.
-pub fn quic_config(server_config: Arc<rustls::ServerConfig>) -> io::Result<ServerConfig> {
+fn quic_config(server_config: Arc<rustls::ServerConfig>, secrets: &Secrets) -> io::Result<ServerConfig> {
     let crypto = QuicServerConfig::try_from(server_config).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    let mut config = ServerConfig::new(Arc::new(crypto), Arc::new(secrets.token_key()));
     config
         .transport_config(Arc::new(transport_config()))
+        .validation_token_config(secrets.tokens())
         .migration(true)
         .max_incoming(WAITING_HANDSHAKES)
         .incoming_buffer_size(WAITING_HANDSHAKE_BYTES)
@@ -120,10 +121,10 @@ pub fn quic_config(server_config: Arc<rustls::ServerConfig>) -> io::Result<Serve
     Ok(config)
 }
 
-/// The default draws a random key for stateless resets. The workers need not share it: a packet comes only to the worker that issued its connection ID.
-fn endpoint_config(worker: usize, workers: usize) -> EndpointConfig {
-    let mut config = EndpointConfig::default();
-    config.cid_generator(move || Box::new(Generator::new(worker, workers)));
+fn endpoint_config(worker: usize, workers: usize, secrets: &Secrets) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(secrets.reset_key()));
+    let key = secrets.id_key();
+    config.cid_generator(move || Box::new(Generator::new(worker, workers, key.clone())));
     config
 }
 

@@ -57,7 +57,7 @@ pub async fn listen(endpoint: Endpoint, context: Rc<Context>, tasks: TaskTracker
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            _ = farewell.wait_for(Option::is_some) => return endpoint.set_server_config(None),
+            _ = farewell.wait_for(Option::is_some) => return endpoint.close_door(),
         };
         // A flood of first packets with false addresses must not take all the room, so under load a client first proves that it is where it says.
         let scarce = context.quic_handshakes.available_permits() <= context.limits.handshakes / 2;
